@@ -1,0 +1,56 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+
+ROOT = Path(__file__).parent
+VERSION = (ROOT / "src/hf_gpvit/version.txt").read_text(encoding="utf-8").strip()
+
+TRAIN = ["accelerate>=1.1", "datasets>=3", "evaluate>=0.4"]
+HUB = ["jinja2>=3"]
+DEV = ["parameterized>=0.9", "pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9"]
+
+setup(
+    name="hf-gpvit",
+    version=VERSION,
+    description="High-resolution vision transformers (GPViT, HRViT) for Hugging Face transformers",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The hf-gpvit authors",
+    license="Apache-2.0",
+    package_dir={"": "src"},
+    packages=find_packages("src"),
+    py_modules=["hf_gpvit_cli"],
+    package_data={"hf_gpvit": ["py.typed", "version.txt", "data/label_sets/*.json"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "huggingface_hub>=1.0,<3",
+        "numpy>=1.26",
+        "pillow>=10",
+        "safetensors>=0.5",
+        "torch>=2.11",
+        "torchvision>=0.26",
+        "transformers>=5.17,<6",
+    ],
+    extras_require={"train": TRAIN, "hub": HUB, "dev": TRAIN + DEV},
+    entry_points={"console_scripts": ["hf-gpvit=hf_gpvit_cli:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)

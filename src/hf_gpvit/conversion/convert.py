@@ -1,0 +1,178 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Official checkpoints -> our models."""
+
+import pickle
+import re
+from collections.abc import Mapping
+from math import isqrt
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from ..data.labels import load_label_set
+from . import gpvit, heads
+
+
+FAMILIES = (gpvit,)
+
+
+def convert_checkpoint(checkpoint: str | PathLike | Mapping[str, Any]) -> PreTrainedModel:
+    """Turns an official checkpoint into our model.
+
+    Family, variant, task, decode head, classes and image size are read off the entries' names and shapes. Classifiers
+    of 1000 classes get ImageNet's labels; segmentors of 150, 19 and 11 those of ADE20K, Cityscapes and CamVid.
+
+    Args:
+        checkpoint: Path of an official file, or what it holds: a state dict, or a dict with a `state_dict`. Files
+            are read with `weights_only=True`, so a pickle that would run code is refused and runs nothing.
+
+    Returns:
+        `...ForImageClassification` or `...ForSemanticSegmentation`, float32, in eval mode.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged or unsafe, is of another architecture, or entries are missing, unknown or of
+            another shape; the message names them.
+    """
+    state_dict = _state_dict(checkpoint)
+    family = _family(state_dict)
+    task = _task(state_dict)
+    config = _config(family, task, state_dict)
+    model = family.MODEL_CLASSES[task](config)
+    rules = family.NAMES + (heads.NAMES[config.decode_head_type] if task == "semantic-segmentation" else [])
+    model.load_state_dict(_converted(state_dict, rules, model.state_dict()))
+    return model.eval()
+
+
+def _state_dict(checkpoint: str | PathLike | Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
+    content = checkpoint if isinstance(checkpoint, Mapping) else _load(Path(checkpoint))
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise ValueError("The checkpoint holds neither a dict of tensors nor a dict with one under 'state_dict'.")
+    return content
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no checkpoint file {path}.")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} holds more than tensors and plain containers, or is damaged; it was not loaded, since loading "
+            f"it could run code. {error}"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f"{path} is truncated, empty or no PyTorch checkpoint: {error}") from error
+
+
+def _family(state_dict: Mapping[str, torch.Tensor]):
+    for family in FAMILIES:
+        if family.SIGNATURE[0] in state_dict:
+            return family
+    raise ValueError(
+        "The checkpoint is of another architecture: it has none of the entries "
+        f"{[family.SIGNATURE[0] for family in FAMILIES]}. Its entries begin with {_some(state_dict)}."
+    )
+
+
+def _task(state_dict: Mapping[str, torch.Tensor]) -> str:
+    tasks = [task for task, classifier in heads.CLASSIFIER.items() if classifier in state_dict]
+    if len(tasks) != 1:
+        raise ValueError(
+            "The checkpoint must hold exactly one of the classifiers "
+            f"{list(heads.CLASSIFIER.values())}, it has {[heads.CLASSIFIER[task] for task in tasks]}."
+        )
+    return tasks[0]
+
+
+def _config(family, task: str, state_dict: Mapping[str, torch.Tensor]) -> PreTrainedConfig:
+    preset = _preset(family, state_dict)
+    fields = {"image_size": _image_size(family, state_dict)}
+    num_labels = state_dict[heads.CLASSIFIER[task]].shape[0]
+    if (task, num_labels) in heads.LABEL_SETS:
+        fields["id2label"] = load_label_set(heads.LABEL_SETS[task, num_labels]).id2label
+    else:
+        fields["num_labels"] = num_labels
+    if task == "semantic-segmentation":
+        fields["decode_head_type"] = _decode_head_type(state_dict)
+        fields["drop_path_rate"] = family.SEGMENTATION_DROP_PATH_RATE[preset]
+    return family.CONFIG_CLASS.from_preset(preset, **fields)
+
+
+def _preset(family, state_dict: Mapping[str, torch.Tensor]) -> str:
+    name, axis = family.SIGNATURE
+    size = state_dict[name].shape[axis] if state_dict[name].ndim else None
+    if size not in family.PRESET_BY_SIZE:
+        raise ValueError(
+            f"The checkpoint is of an unknown variant: {name} has shape {tuple(state_dict[name].shape)}; "
+            f"axis {axis} must be one of {family.PRESET_BY_SIZE}."
+        )
+    return family.PRESET_BY_SIZE[size]
+
+
+def _image_size(family, state_dict: Mapping[str, torch.Tensor]) -> int:
+    name, stride = family.POSITIONS
+    shape = tuple(state_dict[name].shape)
+    if len(shape) != 3 or isqrt(shape[1]) ** 2 != shape[1]:
+        raise ValueError(f"{name} must hold a square grid of positions, (1, side * side, channels), got {shape}.")
+    return isqrt(shape[1]) * stride
+
+
+def _decode_head_type(state_dict: Mapping[str, torch.Tensor]) -> str:
+    for decode_head_type, signature in heads.HEAD_SIGNATURE.items():
+        if signature in state_dict:
+            return decode_head_type
+    raise ValueError(
+        f"The segmentor has an unknown decode head: it has none of {list(heads.HEAD_SIGNATURE.values())}. "
+        f"Its head's entries begin with {_some(name for name in state_dict if name.startswith('decode_head'))}."
+    )
+
+
+def _converted(
+    state_dict: Mapping[str, torch.Tensor], rules: list[tuple[str, str]], expected: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """`state_dict` under our names; every entry used once, every expected one filled, else a ValueError."""
+    new_names = {name: _new_name(name, rules) for name in state_dict}
+    unexpected = [name for name, new_name in new_names.items() if new_name not in expected]
+    missing = [name for name in expected if name not in new_names.values()]
+    misshapen = [
+        f"{name} {tuple(state_dict[name].shape)} for {new_name} {tuple(expected[new_name].shape)}"
+        for name, new_name in new_names.items()
+        if new_name in expected and state_dict[name].shape != expected[new_name].shape
+    ]
+    if unexpected or missing or misshapen:
+        raise ValueError(
+            "The checkpoint does not fit the model it seems to be of.\n"
+            f"Entries it has and the model does not: {unexpected}\n"
+            f"Parameters and buffers of ours that it leaves unfilled: {missing}\n"
+            f"Entries of another shape: {misshapen}"
+        )
+    return {new_name: state_dict[name] for name, new_name in new_names.items()}
+
+
+def _new_name(name: str, rules: list[tuple[str, str]]) -> str | None:
+    for pattern, replacement in rules:
+        if match := re.fullmatch(pattern, name):
+            return match.expand(replacement)
+    return None
+
+
+def _some(names) -> list[str]:
+    return list(names)[:3]

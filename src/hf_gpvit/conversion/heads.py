@@ -1,0 +1,49 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Decode heads of official segmentors (mmsegmentation names) in ours. Data only."""
+
+# The entry that holds the classifier's weight, and so the number of classes, for each task.
+CLASSIFIER = {
+    "image-classification": "head.fc.weight",
+    "semantic-segmentation": "decode_head.conv_seg.weight",
+}
+
+# The entry that only this head has.
+HEAD_SIGNATURE = {
+    "segformer": "decode_head.fusion_conv.conv.weight",
+    "upernet": "decode_head.fpn_bottleneck.conv.weight",
+}
+
+_ENTRY = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
+NAMES = {
+    "segformer": [
+        (r"decode_head\.convs\.(\d+)\.conv\.(weight|bias)", r"decode_head.levels.\1.convolution.\2"),
+        (r"decode_head\.convs\.(\d+)\.bn\." + _ENTRY, r"decode_head.levels.\1.batch_norm.\2"),
+        (r"decode_head\.fusion_conv\.conv\.weight", r"decode_head.fusion.convolution.weight"),
+        (r"decode_head\.fusion_conv\.bn\." + _ENTRY, r"decode_head.fusion.batch_norm.\1"),
+        (r"decode_head\.conv_seg\.(weight|bias)", r"decode_head.classifier.\1"),
+    ],
+    "upernet": [
+        (r"(decode_head|auxiliary_head)\.conv_seg\.(weight|bias)", r"\1.classifier.\2"),
+        (r"(decode_head|auxiliary_head)\.(.+)\.conv\.weight", r"\1.\2.conv.weight"),
+        (r"(decode_head|auxiliary_head)\.(.+)\.bn\." + _ENTRY, r"\1.\2.batch_norm.\3"),
+    ],
+}
+
+LABEL_SETS = {
+    ("image-classification", 1000): "imagenet-1k",
+    ("semantic-segmentation", 150): "ade20k",
+    ("semantic-segmentation", 19): "cityscapes",
+    ("semantic-segmentation", 11): "camvid",
+}

@@ -1,0 +1,54 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The papers' test-time preprocessing as transformers' own image processors."""
+
+from transformers import BaseImageProcessor, PreTrainedModel, SegformerImageProcessor, ViTImageProcessor
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
+
+from .labels import load_label_set
+
+
+# Part of the resized image's shorter side that the centre crop keeps, for classification.
+CROP_RATIO = {"gpvit": 224 / 256, "hrvit": 0.9}
+# ADE20K: the image is fitted into these sides, keeping its ratio.
+SEGMENTATION_SIZE = {"shortest_edge": 512, "longest_edge": 2048}
+
+
+def image_processor_for(model: PreTrainedModel) -> BaseImageProcessor:
+    """The image processor that feeds `model` as its paper does at test time.
+
+    Classifiers and trunks: shorter side resized bicubically, square centre crop of `config.image_size`. Segmentors:
+    fitted into 512 x 2048 with the ratio kept; a segmentor with ADE20K's labels also reduces them by one (0 becomes
+    255, ignored). Pixels are normalised with ImageNet's mean and standard deviation.
+
+    The built-in class can't round the resized sides up to multiples of 32, as the official ADE20K evaluation does
+    with a second resize; the model takes any size without it.
+    """
+    if type(model).__name__.endswith("ForSemanticSegmentation"):
+        return SegformerImageProcessor(
+            size=SEGMENTATION_SIZE,
+            default_to_square=False,
+            do_reduce_labels=model.config.id2label == load_label_set("ade20k").id2label,
+        )
+    image_size = model.config.image_size
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    return ViTImageProcessor(
+        size={"shortest_edge": int(max(height, width) / CROP_RATIO[model.config.model_type])},
+        default_to_square=False,
+        do_center_crop=True,
+        crop_size={"height": height, "width": width},
+        resample=PILImageResampling.BICUBIC,
+        image_mean=IMAGENET_DEFAULT_MEAN,
+        image_std=IMAGENET_DEFAULT_STD,
+    )

@@ -1,0 +1,192 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""GPViT configuration and presets."""
+
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+
+from .configuration_base import HighResolutionConfig
+
+
+_PRESETS = {
+    # Tables 1 and 11 of the paper; the stem's extra convolutions and the pooling are the official code's.
+    "gpvit-l1": {"hidden_size": 216, "num_stem_convs": 0, "drop_path_rate": 0.2, "pooling_type": "group"},
+    "gpvit-l2": {"hidden_size": 348, "num_stem_convs": 1, "drop_path_rate": 0.2, "pooling_type": "group"},
+    "gpvit-l3": {"hidden_size": 432, "num_stem_convs": 1, "drop_path_rate": 0.3, "pooling_type": "mean"},
+    "gpvit-l4": {"hidden_size": 624, "num_stem_convs": 2, "drop_path_rate": 0.3, "pooling_type": "mean"},
+    # Ours, for two CPU cores: every path of the large ones in under a million parameters.
+    "gpvit-nano": {
+        "hidden_size": 64,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 4,
+        "num_stem_convs": 1,
+        "stem_hidden_size": 32,
+        "group_layer_indices": [1, 4, 6],
+        "num_group_tokens": [32, 16, 16],
+        "num_group_attention_heads": 4,
+        "drop_path_rate": 0.05,
+        "pooling_type": "group",
+        "image_size": 128,
+        "decoder_hidden_size": 64,
+    },
+}
+
+
+@strict
+class GPViTConfig(HighResolutionConfig):
+    """Configuration of the GPViT models (https://arxiv.org/abs/2212.06795). The defaults are GPViT-L1.
+
+    Args:
+        num_channels (`int`, *optional*, defaults to 3):
+            Channels of `pixel_values`.
+        image_size (`int` or `(int, int)`, *optional*, defaults to 224):
+            Side, or height and width, in pixels, of the images that the stored position embeddings are made for.
+            Any other size works too.
+        hidden_size (`int`, *optional*, defaults to 216):
+            Channels C of the tokens.
+        num_hidden_layers (`int`, *optional*, defaults to 12):
+            LePE layers and GP Blocks together.
+        num_attention_heads (`int`, *optional*, defaults to 12):
+            Heads of LePE attention, half of them for each stripe direction; even, divides `hidden_size`.
+        mlp_ratio (`float`, *optional*, defaults to 4.0):
+            Width of the feed-forward networks in units of `hidden_size`.
+        hidden_act (`str`, *optional*, defaults to `"gelu"`):
+            Activation of all MLPs, by its name in transformers; `"gelu"` is the exact one.
+        layer_norm_eps (`float`, *optional*, defaults to 1e-6):
+            Epsilon of the LayerNorms outside GP Blocks.
+        stripe_width (`int`, *optional*, defaults to 2):
+            Width in tokens of the stripes of LePE attention; even.
+        stem_hidden_size (`int`, *optional*, defaults to 64):
+            Channels of the convolutional stem.
+        num_stem_convs (`int`, *optional*, defaults to 0):
+            Extra 3x3 convolutions of the stem.
+        group_layer_indices (`list[int]`, *optional*, defaults to `[1, 4, 7, 10]`):
+            Layers that are GP Blocks, counted from 0, ascending; all others are LePE layers.
+        num_group_tokens (`list[int]`, *optional*, defaults to `[64, 32, 32, 16]`):
+            Group tokens M of each GP Block.
+        num_group_attention_heads (`int`, *optional*, defaults to 6):
+            Heads of feature grouping, of feature ungrouping and of the "group" pooling; divides `hidden_size`.
+        group_token_mlp_ratio (`float`, *optional*, defaults to 0.5):
+            Width of the mixer's MLP over group tokens in units of `hidden_size`.
+        group_channel_mlp_ratio (`float`, *optional*, defaults to 4.0):
+            Width of the mixer's MLP over channels in units of `hidden_size`.
+        group_layer_norm_eps (`float`, *optional*, defaults to 1e-5):
+            Epsilon of the LayerNorms of GP Blocks and of the "group" pooling.
+        pooling_type (`str`, *optional*, defaults to `"group"`):
+            How tokens become `pooler_output`: `"group"` (attention of one learned query) or `"mean"`.
+        drop_path_rate (`float`, *optional*, defaults to 0.2):
+            Stochastic depth of the last layer; it grows linearly from 0 at the first. The papers' values are 0.2 (L1,
+            L2) and 0.3 (L3, L4) on ImageNet, 0.1 and 0.2 for segmentation.
+        initializer_range (`float`, *optional*, defaults to 0.02):
+            Standard deviation of the truncated normal that linears, positions and group tokens start from.
+        decode_head_type (`str`, *optional*, defaults to `"segformer"`):
+            Head of [`GPViTForSemanticSegmentation`]: `"segformer"` or `"upernet"`.
+        decoder_hidden_size (`int`, *optional*):
+            Width of the decode head; by default 256 for `"segformer"` and 512 for `"upernet"`.
+        decoder_dropout_rate (`float`, *optional*, defaults to 0.1):
+            Rate at which whole channels are dropped before the pixel classifiers.
+        use_auxiliary_head (`bool`, *optional*, defaults to `True`):
+            Whether `"upernet"` is trained with an auxiliary FCN head; other heads have none.
+        auxiliary_hidden_size (`int`, *optional*, defaults to 256):
+            Width of the auxiliary head.
+        auxiliary_loss_weight (`float`, *optional*, defaults to 0.4):
+            Weight of the auxiliary head's loss.
+        semantic_loss_ignore_index (`int`, *optional*, defaults to 255):
+            Label of the pixels that the segmentation loss leaves out.
+        out_features (`list[str]`, *optional*):
+            Stages whose maps the backbone returns and the decode heads take, among `"stem"`, `"stage1"`, ...; by
+            default those at the end of each quarter of the layers. `out_indices` says the same by index.
+
+    Raises:
+        StrictDataclassError (huggingface_hub): a field has a wrong type, or fields contradict each other; the message
+            names the field, its value and what is valid.
+        ValueError: unknown stages in `out_features` or `out_indices`.
+
+    Example:
+
+    ```python
+    >>> from hf_gpvit import GPViTConfig, GPViTModel
+
+    >>> config = GPViTConfig.from_preset("gpvit-nano")
+    >>> model = GPViTModel(config)
+    ```"""
+
+    model_type = "gpvit"
+    _presets = _PRESETS
+
+    hidden_size: int = 216
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    mlp_ratio: float | int = 4.0
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-6
+    stripe_width: int = 2
+    stem_hidden_size: int = 64
+    num_stem_convs: int = 0
+    group_layer_indices: list[int] | tuple[int, ...] = (1, 4, 7, 10)
+    num_group_tokens: list[int] | tuple[int, ...] = (64, 32, 32, 16)
+    num_group_attention_heads: int = 6
+    group_token_mlp_ratio: float | int = 0.5
+    group_channel_mlp_ratio: float | int = 4.0
+    group_layer_norm_eps: float = 1e-5
+    pooling_type: Literal["group", "mean"] = "group"
+    drop_path_rate: float | int = 0.2
+
+    def __post_init__(self, **kwargs):
+        stage_names = ["stem"] + [f"stage{index}" for index in range(1, self.num_hidden_layers + 1)]
+        quarters = sorted({max(self.num_hidden_layers * quarter // 4, 1) for quarter in (1, 2, 3, 4)})
+        self._set_stages(stage_names, [stage_names[index] for index in quarters], kwargs)
+        super().__post_init__(**kwargs)
+
+    def validate_architecture(self):
+        """Part of the validation by `@strict`: relations between fields."""
+        super().validate_architecture()
+        for field in ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_group_attention_heads"):
+            if (value := getattr(self, field)) < 1:
+                raise ValueError(f"{field} must be at least 1, got {value}.")
+        if self.num_attention_heads % 2 or self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                "num_attention_heads must be even (half of the heads for each stripe direction) and divide "
+                f"hidden_size={self.hidden_size}, got num_attention_heads={self.num_attention_heads}."
+            )
+        if self.hidden_size % self.num_group_attention_heads:
+            raise ValueError(
+                f"num_group_attention_heads must divide hidden_size={self.hidden_size}, "
+                f"got num_group_attention_heads={self.num_group_attention_heads}."
+            )
+        if self.stripe_width < 2 or self.stripe_width % 2:
+            raise ValueError(f"stripe_width must be an even number of tokens, 2 or more, got {self.stripe_width}.")
+        if self.stem_hidden_size < 1 or self.num_stem_convs < 0:
+            raise ValueError(
+                "stem_hidden_size must be at least 1 and num_stem_convs at least 0, "
+                f"got {self.stem_hidden_size} and {self.num_stem_convs}."
+            )
+        self._validate_group_layers()
+
+    def _validate_group_layers(self):
+        indices = list(self.group_layer_indices)
+        if indices != sorted(set(indices)) or any(not 0 <= index < self.num_hidden_layers for index in indices):
+            raise ValueError(
+                "group_layer_indices must be ascending layer indices in "
+                f"[0, {self.num_hidden_layers - 1}] (num_hidden_layers={self.num_hidden_layers}), got {indices}."
+            )
+        if len(self.num_group_tokens) != len(indices) or any(number < 1 for number in self.num_group_tokens):
+            raise ValueError(
+                f"num_group_tokens must have one positive number for each of the {len(indices)} GP Blocks in "
+                f"group_layer_indices={indices}, got {list(self.num_group_tokens)}."
+            )
+
+
+__all__ = ["GPViTConfig"]

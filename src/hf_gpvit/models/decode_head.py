@@ -1,0 +1,155 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Segmentation heads, their initialisation and their loss, for both model families."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import UperNetConfig
+from transformers import initialization as init
+from transformers.models.upernet.modeling_upernet import UperNetFCNHead, UperNetHead
+
+from .layers import ConvBNReLU, check_batch_statistics, check_label_ids
+
+
+_DEFAULT_HIDDEN_SIZE = {"segformer": 256, "upernet": 512}
+_POOL_SCALES = (1, 2, 3, 6)
+
+
+def resize_bilinear(feature_map: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Bilinear resize (align_corners=False) of a (B, C, H, W) map; a map of that size passes as it is."""
+    if feature_map.shape[-2:] == size:
+        return feature_map
+    return F.interpolate(feature_map, size=size, mode="bilinear", align_corners=False)
+
+
+class PixelClassifier(nn.Conv2d):
+    """Dropout2d and 1x1 convolution: one module, so that it can stand for the `classifier` of upstream's heads."""
+
+    def __init__(self, hidden_size: int, num_labels: int, dropout_rate: float):
+        super().__init__(hidden_size, num_labels, kernel_size=1)
+        self.dropout_rate = dropout_rate
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return super().forward(F.dropout2d(hidden_states, self.dropout_rate, self.training))
+
+
+class SegformerHead(nn.Module):
+    """All-MLP decoder (https://arxiv.org/abs/2105.15203): project every level, fuse at the finest, classify.
+
+    Levels are projected by a 1x1 convolution, followed by BatchNorm and ReLU (GPViT) or, with `linear_levels`, by
+    nothing (HRViT).
+    """
+
+    def __init__(
+        self,
+        in_channels: list[int],
+        hidden_size: int,
+        num_labels: int,
+        dropout_rate: float = 0.1,
+        linear_levels: bool = False,
+    ):
+        super().__init__()
+        self.levels = nn.ModuleList(
+            nn.Conv2d(channels, hidden_size, kernel_size=1) if linear_levels else ConvBNReLU(channels, hidden_size)
+            for channels in in_channels
+        )
+        self.fusion = ConvBNReLU(len(in_channels) * hidden_size, hidden_size)
+        self.classifier = PixelClassifier(hidden_size, num_labels, dropout_rate)
+
+    def forward(self, feature_maps: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Maps (B, C_i, H_i, W_i), finest first -> logits (B, num_labels, H_0, W_0)."""
+        size = feature_maps[0].shape[-2:]
+        projected = [resize_bilinear(level(maps), size) for level, maps in zip(self.levels, feature_maps, strict=True)]
+        return self.classifier(self.fusion(torch.cat(projected, dim=1)))
+
+
+def build_decode_head(config, in_channels: list[int], linear_levels: bool = False) -> nn.Module:
+    """The head that `config.decode_head_type` names, for maps of `in_channels` channels."""
+    hidden_size = config.decoder_hidden_size or _DEFAULT_HIDDEN_SIZE[config.decode_head_type]
+    if config.decode_head_type == "segformer":
+        return SegformerHead(in_channels, hidden_size, config.num_labels, config.decoder_dropout_rate, linear_levels)
+    head = UperNetHead(_upernet_config(config, hidden_size), in_channels)
+    head.classifier = PixelClassifier(hidden_size, config.num_labels, config.decoder_dropout_rate)
+    return head
+
+
+def build_auxiliary_head(config, in_channels: list[int], in_index: int) -> nn.Module | None:
+    """The FCN head on map `in_index` that UPerNet is trained with; None for other heads."""
+    if config.decode_head_type != "upernet" or not config.use_auxiliary_head:
+        return None
+    head = UperNetFCNHead(_upernet_config(config, config.auxiliary_hidden_size), in_channels, in_index=in_index)
+    head.classifier = PixelClassifier(head.channels, config.num_labels, config.decoder_dropout_rate)
+    return head
+
+
+def _upernet_config(config, hidden_size: int) -> UperNetConfig:
+    return UperNetConfig(
+        hidden_size=hidden_size,
+        pool_scales=_POOL_SCALES,
+        auxiliary_channels=config.auxiliary_hidden_size,
+        auxiliary_num_convs=1,
+        auxiliary_concat_input=False,
+        num_labels=config.num_labels,
+    )
+
+
+def check_head_batch_statistics(decode_head: nn.Module, pixel_values: torch.Tensor) -> None:
+    """Raises a ValueError for a batch of one in training with UPerNet, whose coarsest pool is a single pixel."""
+    if isinstance(decode_head, UperNetHead):
+        check_batch_statistics(decode_head, pixel_values.shape[0], pixel_values)
+
+
+def check_segmentation_labels(labels: torch.Tensor, pixel_values: torch.Tensor, config) -> None:
+    """Raises a ValueError unless `labels` are class ids (B, H, W) at the size of `pixel_values`."""
+    batch, _, height, width = pixel_values.shape
+    check_label_ids(labels, (batch, height, width), config.num_labels, config.semantic_loss_ignore_index)
+
+
+def semantic_segmentation_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    ignore_index: int = 255,
+    auxiliary_logits: torch.Tensor | None = None,
+    auxiliary_loss_weight: float = 0.4,
+    **kwargs,
+) -> torch.Tensor:
+    """Cross-entropy of (B, num_labels, h, w) logits, resized to the (B, H, W) labels, over the labelled pixels.
+
+    Without a labelled pixel the loss is 0 (the mean of nothing would be NaN and spoil the weights). `kwargs` are
+    what a Trainer passes to any loss; none is needed.
+    """
+    upsampled = resize_bilinear(logits.float(), labels.shape[-2:])
+    labels = labels.long()
+    total = F.cross_entropy(upsampled, labels, ignore_index=ignore_index, reduction="sum")
+    loss = total / (labels != ignore_index).sum().clamp(min=1)
+    if auxiliary_logits is not None:
+        loss = loss + auxiliary_loss_weight * semantic_segmentation_loss(auxiliary_logits, labels, ignore_index)
+    return loss
+
+
+@torch.no_grad()
+def init_decode_head(head: nn.Module) -> None:
+    """Initialisation of the official heads: convolutions kaiming-normal (fan out), classifiers normal(0.01)."""
+    for module in head.modules():
+        if isinstance(module, PixelClassifier):
+            init.normal_(module.weight, std=0.01)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                init.zeros_(module.bias)
+
+
+DECODE_HEADS = (SegformerHead, UperNetHead, UperNetFCNHead)

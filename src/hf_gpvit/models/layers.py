@@ -1,0 +1,268 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What both model families are built from: window reshaping, attention, stochastic depth, checks, initialisation.
+
+Layout contract: token maps are channels last, (B, H, W, C); sequences are the same memory seen as (B, H * W, C).
+Convolutions read and write that memory through `permute`, so no layout copy happens between them and the linears.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+from transformers import initialization as init
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+
+def conv_channels_last(conv: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
+    """Applies an NCHW convolution module to a (B, H, W, C) map and returns (B, H', W', C') without copies."""
+    return conv(hidden_states.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def pad_to_windows(hidden_states: torch.Tensor, window: tuple[int, int]) -> torch.Tensor:
+    """Zero-pads a (B, H, W, ...) map at the bottom and right to multiples of `window` (height, width).
+
+    Under dynamic shapes the padding is always applied (by amounts that may be zero): a branch on divisibility would
+    cost one recompilation for each combination of odd and even sides.
+    """
+    height, width = hidden_states.shape[1:3]
+    padded_height, padded_width = padded_size(height, width, window)
+    if statically_known_true(padded_height == height) and statically_known_true(padded_width == width):
+        return hidden_states
+    channel_dims = hidden_states.ndim - 3
+    return F.pad(hidden_states, (0, 0) * channel_dims + (0, padded_width - width, 0, padded_height - height))
+
+
+def padded_size(height: int, width: int, window: tuple[int, int]) -> tuple[int, int]:
+    """The sides rounded up to multiples of `window`."""
+    rows, columns = window_grid(height, width, window)
+    return rows * window[0], columns * window[1]
+
+
+def window_grid(height: int, width: int, window: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of windows that cover a map."""
+    return ceil_div(height, window[0]), ceil_div(width, window[1])
+
+
+def ceil_div(number: int, divisor: int) -> int:
+    """`number` / `divisor` rounded up; a plain 1 where both are one symbol, which keeps shape arithmetic short."""
+    return 1 if statically_known_true(number == divisor) else (number + divisor - 1) // divisor
+
+
+def partition_windows(hidden_states: torch.Tensor, window: tuple[int, int]) -> torch.Tensor:
+    """(B, H, W, ...) -> (B * windows, window height * window width, ...), windows in row-major order.
+
+    `window` must divide H and W. A view where windows span whole rows, one copy otherwise.
+    """
+    batch, height, width = hidden_states.shape[:3]
+    rows, columns = window_grid(height, width, window)
+    hidden_states = hidden_states.unflatten(2, (columns, window[1])).unflatten(1, (rows, window[0])).transpose(2, 3)
+    return hidden_states.reshape(batch * rows * columns, window[0] * window[1], *hidden_states.shape[5:])
+
+
+def merge_windows(windows: torch.Tensor, window: tuple[int, int], height: int, width: int) -> torch.Tensor:
+    """Inverse of `pad_to_windows` and `partition_windows`: (B * windows, L, C) -> (B, height, width, C)."""
+    rows, columns = window_grid(height, width, window)
+    hidden_states = windows.unflatten(1, window).unflatten(0, (-1, rows, columns)).transpose(2, 3)
+    return hidden_states.flatten(3, 4).flatten(1, 2)[:, :height, :width]
+
+
+def window_padding_mask(hidden_states: torch.Tensor, window: tuple[int, int]) -> torch.Tensor | None:
+    """Additive attention mask that hides the keys which `pad_to_windows` adds to a (B, H, W, C) map.
+
+    Returns (B * windows, 1, 1, L) in the map's dtype, or None where `window` divides the map.
+    """
+    batch, height, width = hidden_states.shape[:3]
+    padded_height, padded_width = padded_size(height, width, window)
+    if statically_known_true(padded_height == height) and statically_known_true(padded_width == width):
+        return None
+    device = hidden_states.device
+    row_is_padding = torch.arange(padded_height, device=device) >= height
+    column_is_padding = torch.arange(padded_width, device=device) >= width
+    is_padding = (row_is_padding[:, None] | column_is_padding).expand(batch, -1, -1)
+    is_padding = partition_windows(is_padding, window)[:, None, None, :]
+    mask = torch.zeros_like(is_padding, dtype=hidden_states.dtype)
+    return mask.masked_fill(is_padding, torch.finfo(hidden_states.dtype).min)
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    **kwargs,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Softmax attention with its weights: (B, heads, L, D) queries -> (B, L, heads, D), (B, heads, L, S)."""
+    scores = query @ key.transpose(-1, -2) * scaling
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    return (weights @ value).transpose(1, 2), weights
+
+
+class MultiHeadAttention(nn.Module):
+    """Scaled dot-product attention by the implementation that the config names; projections are the subclass's.
+
+    Head h owns channels [h * head_dim, (h + 1) * head_dim).
+    """
+
+    is_causal = False
+
+    def __init__(self, config, num_heads: int, head_dim: int):
+        super().__init__()
+        self.config = config
+        self.num_heads = num_heads
+        self.head_dim = head_dim
+        self.scaling = head_dim**-0.5
+
+    def attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        output_weights: bool | None = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(B, L, C), (B, S, C), (B, S, C) -> output (B, L, C), weights (B, heads, L, S).
+
+        Weights are None unless the eager implementation runs, which `output_weights` asks for.
+        """
+        head_shape = (self.num_heads, self.head_dim)
+        query, key, value = (states.unflatten(-1, head_shape).transpose(1, 2) for states in (query, key, value))
+        implementation = "eager" if output_weights else self.config._attn_implementation
+        attention_interface = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
+        output, weights = attention_interface(self, query, key, value, attention_mask, scaling=self.scaling)
+        return output.flatten(-2), weights
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: drops whole samples of a residual branch in training (https://arxiv.org/abs/1603.09382)."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        if self.rate == 0.0 or not self.training:
+            return hidden_states
+        keep_rate = 1.0 - self.rate
+        shape = (hidden_states.shape[0],) + (1,) * (hidden_states.ndim - 1)
+        return hidden_states * hidden_states.new_empty(shape).bernoulli_(keep_rate).div_(keep_rate)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}"
+
+
+def drop_path_schedule(rate: float, depth: int) -> list[float]:
+    """Rates that grow linearly from 0 at the first of `depth` blocks to `rate` at the last."""
+    return [rate * index / max(depth - 1, 1) for index in range(depth)]
+
+
+class ConvBNReLU(nn.Module):
+    """Convolution (no bias), BatchNorm, ReLU on NCHW maps; the size stays where stride is 1."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1, groups: int = 1):
+        super().__init__()
+        self.convolution = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=False
+        )
+        self.batch_norm = nn.BatchNorm2d(out_channels)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.batch_norm(self.convolution(hidden_states)))
+
+
+def check_pixel_values(pixel_values: torch.Tensor, num_channels: int) -> None:
+    """Raises a ValueError that says what is wrong unless `pixel_values` is float (B, num_channels, H, W)."""
+    shape = tuple(pixel_values.shape)
+    if pixel_values.ndim != 4:
+        raise ValueError(f"pixel_values must be (batch, {num_channels}, height, width), got shape {shape}.")
+    if shape[1] != num_channels:
+        raise ValueError(f"pixel_values must have config.num_channels={num_channels} channels, got shape {shape}.")
+    if 0 in shape:
+        raise ValueError(f"pixel_values must have at least one image of at least 1x1 pixel, got shape {shape}.")
+    if not pixel_values.is_floating_point():
+        raise ValueError(
+            f"pixel_values must be floating point (normalised by the image processor), got {pixel_values.dtype}."
+        )
+
+
+def check_label_ids(labels: torch.Tensor, shape: tuple[int, ...], num_labels: int, ignore_index: int) -> None:
+    """Raises a ValueError unless `labels` are integers of that shape in [0, num_labels) or `ignore_index`.
+
+    The range is checked on CPU and outside compilation only: elsewhere it would wait for the device.
+    """
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"labels must be integer class ids (torch.int64), got {labels.dtype}.")
+    if tuple(labels.shape) != shape:
+        raise ValueError(f"labels must have shape {shape} to go with pixel_values, got {tuple(labels.shape)}.")
+    if labels.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    invalid = labels[((labels < 0) | (labels >= num_labels)) & (labels != ignore_index)]
+    if invalid.numel():
+        raise ValueError(
+            f"labels must be in [0, {num_labels - 1}] (num_labels={num_labels}) or {ignore_index} (ignored), "
+            f"got {invalid.unique().tolist()[:10]}."
+        )
+
+
+def check_classification_labels(labels: torch.Tensor, pixel_values: torch.Tensor, config) -> None:
+    """Raises a ValueError unless `labels` fit the batch and the problem type, as the loss will understand it."""
+    batch, num_labels = pixel_values.shape[0], config.num_labels
+    is_float = labels.is_floating_point()
+    if config.problem_type == "single_label_classification" or (
+        config.problem_type is None and num_labels > 1 and not is_float
+    ):
+        check_label_ids(labels, (batch,), num_labels, ignore_index=-100)
+        return
+    shapes = [(batch, num_labels)] + ([(batch,)] if num_labels == 1 else [])
+    if not is_float or tuple(labels.shape) not in shapes:
+        raise ValueError(
+            f"labels must be floating point of shape {shapes[0]} (num_labels={num_labels}, "
+            f"problem_type={config.problem_type!r}), or integer class ids of shape ({batch},) for single-label "
+            f"classification; got {labels.dtype} of shape {tuple(labels.shape)}."
+        )
+
+
+def check_batch_statistics(module: nn.Module, values_per_channel: int, pixel_values: torch.Tensor) -> None:
+    """Raises a ValueError where a BatchNorm of `module` in train mode would see one value per channel."""
+    if values_per_channel != 1:
+        return
+    if any(type(child) is nn.BatchNorm2d and child.training for child in module.modules()):
+        batch, _, height, width = pixel_values.shape
+        raise ValueError(
+            f"BatchNorm can't be trained on one value per channel: batch size {batch} at {height}x{width} leaves only "
+            "one. Use a larger batch or larger images, or call eval()."
+        )
+
+
+@torch.no_grad()
+def init_weights(module: nn.Module, std: float) -> None:
+    """Initialisation common to the families: linears trunc-normal(std) with zero bias, convolutions as PyTorch does.
+
+    Both official code bases keep PyTorch's own initialisation of convolutions and the usual 1/0 of norms.
+    """
+    if isinstance(module, nn.Linear):
+        init.trunc_normal_(module.weight, std=std)
+        if module.bias is not None:
+            init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d):
+        init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+        if module.bias is not None:
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            init.uniform_(module.bias, -bound, bound)

@@ -1,0 +1,698 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""GPViT: a high-resolution, non-hierarchical vision transformer with group propagation (ICLR 2023).
+
+Equations, sections and tables are those of https://arxiv.org/abs/2212.06795. Where paper and official code differ,
+this is the code's model, since the published weights belong to it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.backbone_utils import BackboneMixin, filter_output_hidden_states
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import (
+    BackboneOutput,
+    BaseModelOutputWithPooling,
+    ImageClassifierOutput,
+    SemanticSegmenterOutput,
+)
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs, maybe_install_capturing_hooks
+
+from .configuration_gpvit import GPViTConfig
+from .decode_head import (
+    DECODE_HEADS,
+    build_auxiliary_head,
+    build_decode_head,
+    check_head_batch_statistics,
+    check_segmentation_labels,
+    init_decode_head,
+    semantic_segmentation_loss,
+)
+from .layers import (
+    ConvBNReLU,
+    DropPath,
+    MultiHeadAttention,
+    ceil_div,
+    check_batch_statistics,
+    check_classification_labels,
+    check_pixel_values,
+    conv_channels_last,
+    drop_path_schedule,
+    init_weights,
+    merge_windows,
+    pad_to_windows,
+    partition_windows,
+    window_padding_mask,
+)
+
+
+class GPViTKwargs(TransformersKwargs, total=False):
+    """
+    Attributes:
+        output_group_attentions (`bool`, *optional*):
+            Return the feature grouping weights of every GP Block as `group_attentions`.
+        output_ungroup_attentions (`bool`, *optional*):
+            Return the feature ungrouping weights of every GP Block as `ungroup_attentions`.
+    """
+
+    output_group_attentions: bool | None
+    output_ungroup_attentions: bool | None
+
+
+@dataclass
+class AttentionOutputs:
+    """
+    attentions (`tuple(torch.Tensor)`, *optional*, returned when `output_attentions=True` is passed):
+        Two (batch_size * stripes, heads, L, L) tensors per LePE layer, vertical stripes first, L the tokens of a
+        stripe. Images follow each other; the stripes of one go from left to right or from top to bottom.
+    group_attentions (`tuple(torch.Tensor)`, *optional*, returned when `output_group_attentions=True` is passed):
+        One (batch_size, heads, num_group_tokens, sequence_length) tensor per GP Block: how much each group gathers
+        from each token.
+    ungroup_attentions (`tuple(torch.Tensor)`, *optional*, returned when `output_ungroup_attentions=True` is passed):
+        One (batch_size, heads, sequence_length, num_group_tokens) tensor per GP Block: how much each token takes
+        from each group.
+    """
+
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    group_attentions: tuple[torch.FloatTensor, ...] | None = None
+    ungroup_attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+@auto_docstring(custom_intro="[`BaseModelOutputWithPooling`] and the attention weights of GP Blocks.")
+@dataclass
+class GPViTModelOutput(AttentionOutputs, BaseModelOutputWithPooling):
+    __doc__ = AttentionOutputs.__doc__
+
+
+@auto_docstring(custom_intro="[`BackboneOutput`] and the attention weights of GP Blocks.")
+@dataclass
+class GPViTBackboneOutput(AttentionOutputs, BackboneOutput):
+    __doc__ = AttentionOutputs.__doc__
+
+
+@auto_docstring(custom_intro="[`ImageClassifierOutput`] and the attention weights of GP Blocks.")
+@dataclass
+class GPViTImageClassifierOutput(AttentionOutputs, ImageClassifierOutput):
+    __doc__ = f"""
+    loss (`torch.Tensor` of shape `(1,)`, *optional*, returned when `labels` is given):
+        Loss of the problem type.
+    logits (`torch.Tensor` of shape `(batch_size, num_labels)`):
+        Scores before the softmax.{AttentionOutputs.__doc__}"""
+
+
+@auto_docstring(custom_intro="[`SemanticSegmenterOutput`] and the attention weights of GP Blocks.")
+@dataclass
+class GPViTSemanticSegmenterOutput(AttentionOutputs, SemanticSegmenterOutput):
+    __doc__ = f"""
+    loss (`torch.Tensor` of shape `(1,)`, *optional*, returned when `labels` is given):
+        Cross-entropy over the labelled pixels.
+    logits (`torch.Tensor` of shape `(batch_size, num_labels, grid rows, grid columns)`):
+        Scores before the softmax, at an eighth of the image's size rounded up.{AttentionOutputs.__doc__}"""
+
+
+def token_grid(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of tokens that the stem, of stride 8, makes of an image."""
+    return ceil_div(height, 8), ceil_div(width, 8)
+
+
+class GPViTEmbeddings(nn.Module):
+    """Convolutional stem of stride 8 and learned absolute positions (Section 3)."""
+
+    def __init__(self, config: GPViTConfig):
+        super().__init__()
+        channels = config.stem_hidden_size
+        self.num_channels = config.num_channels
+        self.stem = nn.Sequential(
+            ConvBNReLU(config.num_channels, channels, kernel_size=7, stride=2),
+            *(ConvBNReLU(channels, channels, kernel_size=3) for _ in range(config.num_stem_convs)),
+        )
+        self.projection = nn.Conv2d(channels, config.hidden_size, kernel_size=4, stride=4)
+        size = config.image_size
+        self.grid = token_grid(size, size) if isinstance(size, int) else token_grid(*size)
+        self.position_embeddings = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], config.hidden_size))
+
+    def interpolate_position_embeddings(self, grid: tuple[int, int]) -> torch.Tensor:
+        """Positions for another token grid, by bicubic interpolation: (1, grid rows * grid columns, C)."""
+        if statically_known_true(grid[0] == self.grid[0]) and statically_known_true(grid[1] == self.grid[1]):
+            return self.position_embeddings
+        positions = self.position_embeddings.unflatten(1, self.grid).permute(0, 3, 1, 2)
+        resized = F.interpolate(positions.float(), size=grid, mode="bicubic", align_corners=False)
+        return resized.to(positions.dtype).flatten(2).transpose(1, 2)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(B, num_channels, H, W) -> (B, N, C)."""
+        grid = token_grid(*pixel_values.shape[-2:])
+        pixel_values = pixel_values.to(self.projection.weight.dtype, memory_format=torch.channels_last)
+        # The official code pads the stem's activation and not the image, which would change what BatchNorm shifts.
+        hidden_states = pad_to_windows(self.stem(pixel_values).permute(0, 2, 3, 1), (4, 4))
+        hidden_states = conv_channels_last(self.projection, hidden_states)
+        return hidden_states.flatten(1, 2) + self.interpolate_position_embeddings(grid)
+
+
+class GPViTMLP(nn.Module):
+    def __init__(self, in_features: int, hidden_features: int, hidden_act: str):
+        super().__init__()
+        self.fc1 = nn.Linear(in_features, hidden_features)
+        self.activation = ACT2FN[hidden_act]
+        self.fc2 = nn.Linear(hidden_features, in_features)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.fc2(self.activation(self.fc1(hidden_states)))
+
+
+class GPViTStripeAttention(MultiHeadAttention):
+    """Attention within stripes of one direction, plus the locally enhanced positional encoding (LePE).
+
+    LePE is a depthwise convolution of the values that sees zeros beyond its stripe
+    (https://arxiv.org/abs/2107.00652). It works on one half of the channels with one half of the heads.
+    """
+
+    def __init__(self, config: GPViTConfig, vertical: bool):
+        channels = config.hidden_size // 2
+        super().__init__(config, config.num_attention_heads // 2, config.hidden_size // config.num_attention_heads)
+        self.vertical = vertical
+        self.position_encoding = nn.Conv2d(channels, channels, kernel_size=3, padding=1, groups=channels)
+
+    def forward(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, output_attentions: bool | None = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Maps (B, H, W, C/2) -> map (B, H, W, C/2), weights (B * stripes, heads, L, L) or None."""
+        batch, height, width = query.shape[:3]
+        stripe_width = self.config.stripe_width
+        stripe = (height, stripe_width) if self.vertical else (stripe_width, width)
+        mask = window_padding_mask(query, stripe)
+        query, key, value = (
+            partition_windows(pad_to_windows(states, stripe), stripe) for states in (query, key, value)
+        )
+        output, weights = self.attend(query, key, value, mask, output_weights=output_attentions)
+        output = output + self.encode_positions(value.unflatten(1, stripe), batch)
+        return merge_windows(output, stripe, height, width), weights
+
+    def encode_positions(self, value: torch.Tensor, batch: int) -> torch.Tensor:
+        """LePE of (B * stripes, h, w, C/2) values, as (B * stripes, h * w, C/2).
+
+        The stripes of an image become one map with a row of zeros below each: the zeros that a stripe's own padding
+        would have given. As many little images they would make the convolution's choice of kernel, and with it the
+        compiled graph, depend on the number of stripes.
+        """
+        height = value.shape[1]
+        value = F.pad(value, (0, 0, 0, 0, 0, 1)).unflatten(0, (batch, -1))
+        positions = conv_channels_last(self.position_encoding, value.flatten(1, 2))
+        return positions.unflatten(1, value.shape[1:3])[:, :, :height].flatten(0, 1).flatten(1, 2)
+
+
+class GPViTLocalAttention(nn.Module):
+    """LePE attention: vertical stripes for the first half of the channels, horizontal ones for the second."""
+
+    def __init__(self, config: GPViTConfig):
+        super().__init__()
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+        self.vertical = GPViTStripeAttention(config, vertical=True)
+        self.horizontal = GPViTStripeAttention(config, vertical=False)
+        self.projection = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor, output_attentions: bool | None = False) -> torch.Tensor:
+        """(B, H, W, C) -> (B, H, W, C)."""
+        qkv = self.qkv(hidden_states).unflatten(-1, (3, 2, -1))
+        vertical, _ = self.vertical(*qkv[..., 0, :].unbind(-2), output_attentions=output_attentions)
+        horizontal, _ = self.horizontal(*qkv[..., 1, :].unbind(-2), output_attentions=output_attentions)
+        return self.projection(torch.cat([vertical, horizontal], dim=-1))
+
+
+class GPViTLayer(nn.Module):
+    """What every layer of the trunk is: it takes tokens (B, N, C) and their grid, and returns tokens (B, N, C)."""
+
+
+class GPViTLocalLayer(GradientCheckpointingLayer, GPViTLayer):
+    """Transformer layer with LePE attention, ended by a depthwise convolution without norm or residual."""
+
+    def __init__(self, config: GPViTConfig, drop_path_rate: float):
+        super().__init__()
+        channels = config.hidden_size
+        self.attention_norm = nn.LayerNorm(channels, eps=config.layer_norm_eps)
+        self.attention = GPViTLocalAttention(config)
+        self.mlp_norm = nn.LayerNorm(channels, eps=config.layer_norm_eps)
+        self.mlp = GPViTMLP(channels, int(config.mlp_ratio * channels), config.hidden_act)
+        self.drop_path = DropPath(drop_path_rate)
+        self.convolution = nn.Conv2d(channels, channels, kernel_size=3, padding=1, groups=channels, bias=False)
+
+    def forward(
+        self, hidden_states: torch.Tensor, grid: tuple[int, int], output_attentions: bool | None = False, **kwargs
+    ) -> torch.Tensor:
+        """(B, N, C) -> (B, N, C), N = grid rows * grid columns."""
+        hidden_states = hidden_states.unflatten(1, grid)
+        attention = self.attention(self.attention_norm(hidden_states), output_attentions=output_attentions)
+        hidden_states = hidden_states + self.drop_path(attention)
+        hidden_states = hidden_states + self.drop_path(self.mlp(self.mlp_norm(hidden_states)))
+        return conv_channels_last(self.convolution, hidden_states).flatten(1, 2)
+
+
+class GPViTGrouping(MultiHeadAttention):
+    """Feature grouping (Equation 2): every group token gathers a weighted sum of image tokens per head."""
+
+    def __init__(self, config: GPViTConfig):
+        channels, num_heads = config.hidden_size, config.num_group_attention_heads
+        super().__init__(config, num_heads, channels // num_heads)
+        self.query_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
+        self.key_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
+        self.key = nn.Linear(channels, channels)
+
+    def forward(
+        self, group_tokens: torch.Tensor, hidden_states: torch.Tensor, output_group_attentions: bool | None = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(1, M, C), (B, N, C) -> grouped features (B, M, C), weights (B, heads, M, N) or None."""
+        query = self.query_norm(group_tokens).expand(hidden_states.shape[0], -1, -1)
+        value = self.key_norm(hidden_states)
+        return self.attend(query, self.key(value), value, output_weights=output_group_attentions)
+
+
+class GPViTMixer(nn.Module):
+    """Group propagation (Equations 3 and 4): an MLP-Mixer layer over the grouped features."""
+
+    def __init__(self, config: GPViTConfig, num_group_tokens: int, drop_path_rate: float):
+        super().__init__()
+        channels = config.hidden_size
+        self.token_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
+        self.token_mlp = GPViTMLP(num_group_tokens, int(config.group_token_mlp_ratio * channels), config.hidden_act)
+        self.channel_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
+        self.channel_mlp = GPViTMLP(channels, int(config.group_channel_mlp_ratio * channels), config.hidden_act)
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, groups: torch.Tensor) -> torch.Tensor:
+        """(B, M, C) -> (B, M, C)."""
+        mixed = self.token_mlp(self.token_norm(groups).transpose(1, 2)).transpose(1, 2)
+        groups = groups + self.drop_path(mixed)
+        return groups + self.drop_path(self.channel_mlp(self.channel_norm(groups)))
+
+
+class GPViTUngrouping(MultiHeadAttention):
+    """Feature ungrouping (Equation 5): every image token queries the updated groups."""
+
+    def __init__(self, config: GPViTConfig):
+        channels, num_heads = config.hidden_size, config.num_group_attention_heads
+        super().__init__(config, num_heads, channels // num_heads)
+        self.query_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
+        self.key_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
+        self.query = nn.Linear(channels, channels)
+        self.key = nn.Linear(channels, channels)
+        self.value = nn.Linear(channels, channels)
+        self.projection = nn.Linear(channels, channels)
+
+    def forward(
+        self, hidden_states: torch.Tensor, groups: torch.Tensor, output_ungroup_attentions: bool | None = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(B, N, C), (B, M, C) -> features (B, N, C), weights (B, heads, N, M) or None."""
+        query, groups = self.query(self.query_norm(hidden_states)), self.key_norm(groups)
+        output, weights = self.attend(
+            query, self.key(groups), self.value(groups), output_weights=output_ungroup_attentions
+        )
+        return self.projection(output), weights
+
+
+class GPViTGroupPropagation(GradientCheckpointingLayer):
+    """The GP Block of Figure 3 (b) up to its FFN: group, propagate, ungroup."""
+
+    def __init__(self, config: GPViTConfig, num_group_tokens: int, drop_path_rate: float):
+        super().__init__()
+        channels = config.hidden_size
+        self.group_tokens = nn.Parameter(torch.zeros(1, num_group_tokens, channels))
+        self.grouping = GPViTGrouping(config)
+        self.mixer = GPViTMixer(config, num_group_tokens, drop_path_rate)
+        self.ungrouping = GPViTUngrouping(config)
+        self.projection = nn.Linear(2 * channels, channels)
+        self.mlp_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
+        self.mlp = GPViTMLP(channels, int(config.mlp_ratio * channels), config.hidden_act)
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        output_group_attentions: bool | None = False,
+        output_ungroup_attentions: bool | None = False,
+    ) -> torch.Tensor:
+        """(B, N, C) -> (B, N, C)."""
+        groups, _ = self.grouping(self.group_tokens, hidden_states, output_group_attentions)
+        ungrouped, _ = self.ungrouping(hidden_states, self.mixer(groups), output_ungroup_attentions)
+        # The code's order, image tokens first; Equation 6 writes them last.
+        hidden_states = self.projection(torch.cat([hidden_states, self.drop_path(ungrouped)], dim=-1))
+        return hidden_states + self.drop_path(self.mlp(self.mlp_norm(hidden_states)))
+
+
+class GPViTGroupLayer(GPViTLayer):
+    """GP Block: group propagation, ended by a depthwise convolution, BatchNorm and ReLU (Equation 6).
+
+    The BatchNorm stands outside what gradient checkpointing computes twice, so it counts each batch once.
+    """
+
+    def __init__(self, config: GPViTConfig, num_group_tokens: int, drop_path_rate: float):
+        super().__init__()
+        channels = config.hidden_size
+        self.propagation = GPViTGroupPropagation(config, num_group_tokens, drop_path_rate)
+        self.convolution = ConvBNReLU(channels, channels, kernel_size=3, groups=channels)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        grid: tuple[int, int],
+        output_group_attentions: bool | None = False,
+        output_ungroup_attentions: bool | None = False,
+        **kwargs,
+    ) -> torch.Tensor:
+        """(B, N, C) -> (B, N, C), N = grid rows * grid columns."""
+        hidden_states = self.propagation(hidden_states, output_group_attentions, output_ungroup_attentions)
+        return conv_channels_last(self.convolution, hidden_states.unflatten(1, grid)).flatten(1, 2)
+
+
+class GPViTGroupPooler(MultiHeadAttention):
+    """Pooling by one learned query that attends to all tokens, with unprojected values (official code)."""
+
+    def __init__(self, config: GPViTConfig):
+        channels, num_heads = config.hidden_size, config.num_group_attention_heads
+        super().__init__(config, num_heads, channels // num_heads)
+        self.group_token = nn.Parameter(torch.zeros(1, 1, channels))
+        self.query_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
+        self.key = nn.Linear(channels, channels, bias=False)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """(B, N, C) -> (B, C)."""
+        query = self.query_norm(self.group_token).expand(hidden_states.shape[0], -1, -1)
+        pooled, _ = self.attend(query, self.key(hidden_states), hidden_states)
+        return pooled[:, 0]
+
+
+class GPViTMeanPooler(nn.Module):
+    def __init__(self, config: GPViTConfig):
+        super().__init__()
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """(B, N, C) -> (B, C)."""
+        return hidden_states.mean(dim=1)
+
+
+POOLERS = {"group": GPViTGroupPooler, "mean": GPViTMeanPooler}
+
+
+class GPViTFeatureNorms(nn.ModuleDict):
+    """Turns token sequences into feature maps, each through a LayerNorm of its stage.
+
+    The last stage has none here: its norm is the trunk's final one.
+    """
+
+    def __init__(self, config: GPViTConfig):
+        self_normed = [stage for stage in config.out_features if stage != config.stage_names[-1]]
+        super().__init__({stage: nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) for stage in self_normed})
+        self.config = config
+
+    def forward(self, outputs: GPViTModelOutput, grid: tuple[int, int]) -> tuple[torch.Tensor, ...]:
+        """Hidden states (B, N, C) of the trunk -> one (B, C, h, w) map for each of `config.out_features`."""
+        return tuple(
+            self._normed(outputs, stage).unflatten(1, grid).permute(0, 3, 1, 2) for stage in self.config.out_features
+        )
+
+    def _normed(self, outputs: GPViTModelOutput, stage: str) -> torch.Tensor:
+        if stage == self.config.stage_names[-1]:
+            return outputs.last_hidden_state
+        if stage not in self:
+            raise ValueError(f"out_features names {stage!r}, but this model was built with norms for {list(self)}.")
+        return self[stage](outputs.hidden_states[self.config.stage_names.index(stage)])
+
+
+@auto_docstring
+class GPViTPreTrainedModel(PreTrainedModel):
+    config: GPViTConfig
+    base_model_prefix = "gpvit"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False
+    _no_split_modules = ["GPViTEmbeddings", "GPViTLocalLayer", "GPViTGroupLayer"]
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+    _can_record_outputs = {
+        "hidden_states": OutputRecorder(GPViTLayer),
+        "attentions": OutputRecorder(GPViTStripeAttention, index=1),
+        "group_attentions": OutputRecorder(GPViTGrouping, index=1),
+        "ungroup_attentions": OutputRecorder(GPViTUngrouping, index=1),
+    }
+
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        # transformers looks for the attention interface in the source of this file; ours is in layers.py.
+        return True
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        std = self.config.initializer_range
+        init_weights(module, std)
+        if isinstance(module, GPViTEmbeddings):
+            init.trunc_normal_(module.position_embeddings, std=std)
+        elif isinstance(module, GPViTGroupPropagation):
+            init.trunc_normal_(module.group_tokens, std=std)
+        elif isinstance(module, GPViTGroupPooler):
+            init.zeros_(module.group_token)
+        elif isinstance(module, DECODE_HEADS):
+            init_decode_head(module)
+        elif isinstance(module, GPViTForImageClassification) and isinstance(module.classifier, nn.Linear):
+            init.normal_(module.classifier.weight, std=0.01)
+
+    @staticmethod
+    def token_grid(height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of tokens that an image of `height` x `width` pixels becomes."""
+        return token_grid(height, width)
+
+    @torch.no_grad()
+    def group_maps(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What each group gathers from where (Figure 6): one (B, M, h, w) map per GP Block, averaged over heads.
+
+        Every map sums to 1 over its h x w tokens. Works under any attention implementation.
+        """
+        outputs = self.base_model(pixel_values, output_group_attentions=True)
+        grid = token_grid(*pixel_values.shape[-2:])
+        return tuple(weights.mean(dim=1).unflatten(-1, grid) for weights in outputs.group_attentions)
+
+
+@auto_docstring(
+    custom_intro="""
+    The bare GPViT trunk: stem, LePE layers and GP Blocks, final LayerNorm and pooling.
+    """
+)
+class GPViTModel(GPViTPreTrainedModel):
+    def __init__(self, config: GPViTConfig, add_pooling_layer: bool = True):
+        r"""
+        add_pooling_layer (`bool`, *optional*, defaults to `True`):
+            Whether to compute `pooler_output`.
+        """
+        super().__init__(config)
+        config.validate_architecture()
+        rates = drop_path_schedule(config.drop_path_rate, config.num_hidden_layers)
+        num_group_tokens = dict(zip(config.group_layer_indices, config.num_group_tokens, strict=True))
+        self.embeddings = GPViTEmbeddings(config)
+        self.layers = nn.ModuleList(
+            GPViTGroupLayer(config, num_group_tokens[index], rate)
+            if index in num_group_tokens
+            else GPViTLocalLayer(config, rate)
+            for index, rate in enumerate(rates)
+        )
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.pooler = POOLERS[config.pooling_type](config) if add_pooling_layer else None
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings.projection
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    @auto_docstring
+    def forward(self, pixel_values: torch.Tensor, **kwargs: Unpack[GPViTKwargs]) -> GPViTModelOutput:
+        check_pixel_values(pixel_values, self.config.num_channels)
+        grid = token_grid(*pixel_values.shape[-2:])
+        check_batch_statistics(self, pixel_values.shape[0] * grid[0] * grid[1], pixel_values)
+        hidden_states = self.embeddings(pixel_values)
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, grid, **kwargs)
+        hidden_states = self.norm(hidden_states)
+        pooled = self.pooler(hidden_states) if self.pooler is not None else None
+        return GPViTModelOutput(last_hidden_state=hidden_states, pooler_output=pooled)
+
+
+@auto_docstring(
+    custom_intro="""
+    GPViT as a backbone: NCHW feature maps at stride 8 of the stages named by `config.out_features`.
+    """
+)
+class GPViTBackbone(BackboneMixin, GPViTPreTrainedModel):
+    def __init__(self, config: GPViTConfig):
+        super().__init__(config)
+        self.num_features = [config.hidden_size] * len(config.stage_names)
+        self.gpvit = GPViTModel(config, add_pooling_layer=False)
+        self.feature_norms = GPViTFeatureNorms(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.gpvit.get_input_embeddings()
+
+    @can_return_tuple
+    @filter_output_hidden_states
+    @auto_docstring
+    def forward(self, pixel_values: torch.Tensor, **kwargs: Unpack[GPViTKwargs]) -> GPViTBackboneOutput:
+        r"""
+        Example:
+
+        ```python
+        >>> import torch
+        >>> from hf_gpvit import GPViTBackbone, GPViTConfig
+
+        >>> backbone = GPViTBackbone(GPViTConfig.from_preset("gpvit-nano", out_features=["stage4", "stage8"]))
+        >>> feature_maps = backbone(torch.randn(1, 3, 96, 120)).feature_maps
+        >>> [tuple(feature_map.shape) for feature_map in feature_maps]
+        [(1, 64, 12, 15), (1, 64, 12, 15)]
+        ```"""
+        outputs = self.gpvit(pixel_values, **kwargs)
+        return GPViTBackboneOutput(
+            feature_maps=self.feature_norms(outputs, token_grid(*pixel_values.shape[-2:])),
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            group_attentions=outputs.group_attentions,
+            ungroup_attentions=outputs.ungroup_attentions,
+        )
+
+
+@auto_docstring(
+    custom_intro="""
+    GPViT with a linear classifier on its pooled tokens.
+    """
+)
+class GPViTForImageClassification(GPViTPreTrainedModel):
+    def __init__(self, config: GPViTConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.gpvit = GPViTModel(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels) if config.num_labels > 0 else nn.Identity()
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.gpvit.get_input_embeddings()
+
+    @can_return_tuple
+    @auto_docstring
+    def forward(
+        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Unpack[GPViTKwargs]
+    ) -> GPViTImageClassifierOutput:
+        r"""
+        labels (`torch.Tensor` of shape `(batch_size,)`, *optional*):
+            Class ids in `[0, config.num_labels - 1]` for the cross-entropy loss; -100 is ignored. With
+            `config.problem_type` "regression" (or one label) or "multi_label_classification", float targets.
+        """
+        if labels is not None:
+            check_classification_labels(labels, pixel_values, self.config)
+        outputs = self.gpvit(pixel_values, **kwargs)
+        logits = self.classifier(outputs.pooler_output)
+        loss = self.loss_function(labels, logits, self.config) if labels is not None else None
+        return GPViTImageClassifierOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            group_attentions=outputs.group_attentions,
+            ungroup_attentions=outputs.ungroup_attentions,
+        )
+
+
+@auto_docstring(
+    custom_intro="""
+    GPViT with a SegFormer or UPerNet head (`config.decode_head_type`) on the stages of `config.out_features`.
+    """
+)
+class GPViTForSemanticSegmentation(GPViTPreTrainedModel):
+    def __init__(self, config: GPViTConfig):
+        super().__init__(config)
+        in_channels = [config.hidden_size] * len(config.out_features)
+        self.num_labels = config.num_labels
+        self.gpvit = GPViTModel(config, add_pooling_layer=False)
+        self.feature_norms = GPViTFeatureNorms(config)
+        self.decode_head = build_decode_head(config, in_channels)
+        self.auxiliary_head = build_auxiliary_head(config, in_channels, in_index=len(in_channels) - 1)
+        self.loss_function = semantic_segmentation_loss
+        self.post_init()
+
+    def post_init(self):
+        super().post_init()
+        # This class always needs hidden states, and hooks can't be installed while it is being compiled.
+        maybe_install_capturing_hooks(self)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.gpvit.get_input_embeddings()
+
+    @can_return_tuple
+    @filter_output_hidden_states
+    @auto_docstring
+    def forward(
+        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Unpack[GPViTKwargs]
+    ) -> GPViTSemanticSegmenterOutput:
+        r"""
+        labels (`torch.Tensor` of shape `(batch_size, height, width)`, *optional*):
+            Class ids of the pixels of `pixel_values`, in `[0, config.num_labels - 1]` or
+            `config.semantic_loss_ignore_index`. With UPerNet the loss includes the auxiliary head's.
+
+        The logits have the size of the token grid, an eighth of the image's rounded up; the image processor's
+        `post_process_semantic_segmentation` resizes them.
+        """
+        check_pixel_values(pixel_values, self.config.num_channels)
+        check_head_batch_statistics(self.decode_head, pixel_values)
+        if labels is not None:
+            check_segmentation_labels(labels, pixel_values, self.config)
+        outputs = self.gpvit(pixel_values, **kwargs)
+        feature_maps = self.feature_norms(outputs, token_grid(*pixel_values.shape[-2:]))
+        logits = self.decode_head(feature_maps)
+        loss = self._loss(logits, feature_maps, labels) if labels is not None else None
+        return GPViTSemanticSegmenterOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            group_attentions=outputs.group_attentions,
+            ungroup_attentions=outputs.ungroup_attentions,
+        )
+
+    def _loss(
+        self, logits: torch.Tensor, feature_maps: tuple[torch.Tensor, ...], labels: torch.Tensor
+    ) -> torch.Tensor:
+        return self.loss_function(
+            logits,
+            labels,
+            ignore_index=self.config.semantic_loss_ignore_index,
+            auxiliary_logits=self.auxiliary_head(feature_maps) if self.auxiliary_head is not None else None,
+            auxiliary_loss_weight=self.config.auxiliary_loss_weight,
+        )
+
+
+__all__ = [
+    "GPViTBackbone",
+    "GPViTForImageClassification",
+    "GPViTForSemanticSegmentation",
+    "GPViTModel",
+    "GPViTPreTrainedModel",
+]

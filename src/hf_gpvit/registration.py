@@ -1,0 +1,61 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Makes our models known to the Auto classes and pipelines of transformers."""
+
+from transformers import (
+    AutoBackbone,
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForSemanticSegmentation,
+    ViTImageProcessor,
+)
+from transformers.models.auto import modeling_auto
+
+from .models.configuration_gpvit import GPViTConfig
+from .models.modeling_gpvit import (
+    GPViTBackbone,
+    GPViTForImageClassification,
+    GPViTForSemanticSegmentation,
+    GPViTModel,
+)
+
+
+MODEL_CLASSES = {
+    GPViTConfig: {
+        AutoModel: GPViTModel,
+        AutoBackbone: GPViTBackbone,
+        AutoModelForImageClassification: GPViTForImageClassification,
+        AutoModelForSemanticSegmentation: GPViTForSemanticSegmentation,
+    },
+}
+
+# Pipelines look class names up here before they accept a model without an error in the log.
+MAPPING_NAMES = {
+    AutoModel: modeling_auto.MODEL_MAPPING_NAMES,
+    AutoBackbone: modeling_auto.MODEL_FOR_BACKBONE_MAPPING_NAMES,
+    AutoModelForImageClassification: modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+    AutoModelForSemanticSegmentation: modeling_auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES,
+}
+
+
+def register_auto_classes() -> None:
+    """Registers every config and model; calling it again changes nothing."""
+    for config_class, model_classes in MODEL_CLASSES.items():
+        AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+        AutoImageProcessor.register(config_class, fast_image_processor_class=ViTImageProcessor, exist_ok=True)
+        for auto_class, model_class in model_classes.items():
+            auto_class.register(config_class, model_class, exist_ok=True)
+            MAPPING_NAMES[auto_class][config_class.model_type] = model_class.__name__

@@ -1,0 +1,285 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""transformers' own model tests over our classes. Not part of the default run: see `run.py` beside this file."""
+
+import copy
+import unittest
+
+import pytest
+
+
+pytest.importorskip("transformers_tests", reason="transformers' own tests come with `make conformance`")
+
+import torch
+from torch import nn
+from transformers import (
+    ConvNextConfig,
+    ConvNextForImageClassification,
+    ConvNextModel,
+    SegformerConfig,
+    SegformerForImageClassification,
+    SegformerForSemanticSegmentation,
+    SegformerModel,
+    SwinBackbone,
+    SwinConfig,
+    SwinForImageClassification,
+    SwinModel,
+)
+from transformers.testing_utils import torch_device
+from transformers_tests.test_backbone_common import BackboneTesterMixin
+from transformers_tests.test_configuration_common import ConfigTester
+from transformers_tests.test_modeling_common import ModelTesterMixin, floats_tensor
+
+from hf_gpvit import (
+    GPViTBackbone,
+    GPViTConfig,
+    GPViTForImageClassification,
+    GPViTForSemanticSegmentation,
+    GPViTModel,
+)
+
+
+pytestmark = pytest.mark.conformance
+
+
+class VisionModelTester:
+    """What the mixins ask for, a small config and a batch of images, and the shapes that a family promises."""
+
+    config_class = None
+    config_kwargs = {}
+    common_properties = ["num_channels"]
+    batch_size = 3
+    num_channels = 3
+    image_size = (32, 32)
+    is_training = True
+
+    def get_config(self):
+        return self.config_class(**self.config_kwargs)
+
+    def prepare_config_and_inputs_for_common(self):
+        pixel_values = floats_tensor([self.batch_size, self.num_channels, *self.image_size])
+        return self.get_config(), {"pixel_values": pixel_values}
+
+    def attention_shapes(self, model_class):
+        raise NotImplementedError
+
+    def hidden_state_shapes(self, model_class):
+        raise NotImplementedError
+
+
+class VisionModelTests(ModelTesterMixin):
+    """Upstream's model tests; those written for token ids and one attention per layer are redone for images."""
+
+    tester_class = None
+    test_resize_embeddings = False  # there is no vocabulary
+
+    def setUp(self):
+        self.model_tester = self.tester_class()
+
+    def run_model(self, model_class, config_flags=(), **flags):
+        config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
+        for flag in config_flags:
+            setattr(config, flag, True)
+        # Only eager attention returns its weights.
+        model = model_class._from_config(copy.deepcopy(config), attn_implementation="eager").to(torch_device).eval()
+        with torch.no_grad():
+            return model(**self._prepare_for_class(inputs, model_class), **flags)
+
+    def check_shapes(self, key, flag, expected_shapes):
+        """`outputs[key]` comes by argument and by config, not otherwise, and has the expected shapes."""
+        for model_class in self.all_model_classes:
+            with self.subTest(model_class.__name__):
+                self.assertNotIn(key, self.run_model(model_class))
+                by_argument = self.run_model(model_class, **{flag: True})
+                by_config = self.run_model(model_class, config_flags=[flag])
+                for outputs in (by_argument, by_config):
+                    self.assertEqual([tuple(tensor.shape) for tensor in outputs[key]], expected_shapes(model_class))
+
+    def test_config(self):
+        tester = self.model_tester
+        ConfigTester(
+            self,
+            config_class=tester.config_class,
+            has_text_modality=False,
+            common_properties=tester.common_properties,
+            **tester.config_kwargs,
+        ).run_common_tests()
+
+    def test_model_get_set_embeddings(self):
+        for model_class in self.all_model_classes:
+            model = model_class(self.model_tester.get_config())
+            self.assertIsInstance(model.get_input_embeddings(), nn.Module)
+            self.assertIsInstance(model.get_output_embeddings(), nn.Linear | None)
+
+    def test_attention_outputs(self):
+        self.check_shapes("attentions", "output_attentions", self.model_tester.attention_shapes)
+
+    def test_hidden_states_output(self):
+        self.check_shapes("hidden_states", "output_hidden_states", self.model_tester.hidden_state_shapes)
+
+    def test_nothing_passes_by_omission(self):
+        """Upstream's training tests pass over, without a skip, what they find no labels or no checkpointing for."""
+        _, inputs = self.model_tester.prepare_config_and_inputs_for_common()
+        for model_class in self.all_model_classes:
+            self.assertTrue(model_class.supports_gradient_checkpointing)
+            if "For" in model_class.__name__:
+                self.assertIn("labels", self._prepare_for_class(inputs, model_class, return_labels=True))
+
+    def test_output_order(self):
+        """Hidden states, then attentions, come after what the model returns anyway."""
+        for model_class in self.all_model_classes:
+            plain = list(self.run_model(model_class))
+            full = list(self.run_model(model_class, output_hidden_states=True, output_attentions=True))
+            self.assertEqual(full[: len(plain) + 2], [*plain, "hidden_states", "attentions"])
+
+
+class VisionBackboneTests(BackboneTesterMixin):
+    tester_class = None
+
+    def setUp(self):
+        self.model_tester = self.tester_class()
+        self.config_class = self.tester_class.config_class
+
+
+class GPViTTester(VisionModelTester):
+    """One LePE layer and one GP Block, on a grid of 5 x 7 tokens: stem and stripes need their padding."""
+
+    config_class = GPViTConfig
+    config_kwargs = {
+        "image_size": [36, 52],
+        "initializer_range": 0.2,  # far from uniform attention, which would hide mistakes
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_stem_convs": 1,
+        "stem_hidden_size": 8,
+        "group_layer_indices": [1],
+        "num_group_tokens": [4],
+        "num_group_attention_heads": 2,
+        "decoder_hidden_size": 16,
+        "out_features": ["stage1", "stage2"],
+    }
+    common_properties = ["num_channels", "hidden_size", "num_attention_heads", "num_hidden_layers"]
+    num_hidden_layers = 2
+    image_size = (36, 52)
+
+    def attention_shapes(self, model_class):
+        # Four vertical stripes of 5 x 2 tokens, three horizontal ones of 2 x 7, each with half of the heads.
+        return [(self.batch_size * 4, 2, 10, 10), (self.batch_size * 3, 2, 14, 14)]
+
+    def hidden_state_shapes(self, model_class):
+        return 3 * [(self.batch_size, 35, 16)]
+
+
+class GPViTModelTest(VisionModelTests, unittest.TestCase):
+    tester_class = GPViTTester
+    all_model_classes = (GPViTModel, GPViTBackbone, GPViTForImageClassification, GPViTForSemanticSegmentation)
+
+
+class GPViTBackboneTest(VisionBackboneTests, unittest.TestCase):
+    tester_class = GPViTTester
+    all_model_classes = (GPViTBackbone,)
+
+
+class GPViTAlternativesTester(GPViTTester):
+    """The other pooling and the other decode head."""
+
+    config_kwargs = GPViTTester.config_kwargs | {"pooling_type": "mean", "decode_head_type": "upernet"}
+
+
+class GPViTAlternativesModelTest(VisionModelTests, unittest.TestCase):
+    tester_class = GPViTAlternativesTester
+    all_model_classes = (GPViTForImageClassification, GPViTForSemanticSegmentation)
+
+
+# In-tree references: run only to learn which tests upstream's own vision models skip.
+
+
+class SwinTester(VisionModelTester):
+    config_class = SwinConfig
+    config_kwargs = {
+        "image_size": 32,
+        "patch_size": 2,
+        "embed_dim": 16,
+        "depths": [1, 2, 1],
+        "num_heads": [2, 2, 4],
+        "window_size": 2,
+        "drop_path_rate": 0.1,
+        "out_features": ["stage1", "stage2"],
+    }
+    seq_length = 256
+    num_masks = 64
+
+    def attention_shapes(self, model_class):
+        # One tensor per stage; the grid of 16 x 16 patches halves from stage to stage, windows are 2 x 2.
+        grids_and_heads = [(16, 2), (8, 2), (4, 4)]
+        return [(self.batch_size * (grid // 2) ** 2, heads, 4, 4) for grid, heads in grids_and_heads]
+
+    def hidden_state_shapes(self, model_class):
+        if model_class is SwinBackbone:  # the stem, then every stage before its downsampling, as maps
+            return [(self.batch_size, width, grid, grid) for width, grid in [(16, 16), (16, 16), (32, 8), (64, 4)]]
+        return [(self.batch_size, *shape) for shape in [(256, 16), (64, 32), (16, 64), (16, 64)]]
+
+
+class SwinModelTest(VisionModelTests, unittest.TestCase):
+    tester_class = SwinTester
+    all_model_classes = (SwinModel, SwinBackbone, SwinForImageClassification)
+
+
+class SwinBackboneTest(VisionBackboneTests, unittest.TestCase):
+    tester_class = SwinTester
+    all_model_classes = (SwinBackbone,)
+
+
+class SegformerTester(VisionModelTester):
+    config_class = SegformerConfig
+    config_kwargs = {
+        "depths": [1, 1, 1, 1],
+        "hidden_sizes": [8, 8, 16, 16],
+        "num_attention_heads": [1, 1, 2, 2],
+        "decoder_hidden_size": 16,
+    }
+    image_size = (64, 64)
+
+    def attention_shapes(self, model_class):
+        # Keys are reduced by 8, 4, 2 and 1 in each direction: four of them are left at every stage.
+        return [(self.batch_size, heads, grid**2, 4) for grid, heads in [(16, 1), (8, 1), (4, 2), (2, 2)]]
+
+    def hidden_state_shapes(self, model_class):
+        return [(self.batch_size, width, grid, grid) for width, grid in [(8, 16), (8, 8), (16, 4), (16, 2)]]
+
+
+class SegformerModelTest(VisionModelTests, unittest.TestCase):
+    tester_class = SegformerTester
+    all_model_classes = (SegformerModel, SegformerForImageClassification, SegformerForSemanticSegmentation)
+
+    @unittest.skip("in-tree Segformer has no get_input_embeddings")
+    def test_model_get_set_embeddings(self):
+        pass
+
+
+class ConvNextTester(VisionModelTester):
+    config_class = ConvNextConfig
+    config_kwargs = {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
+
+
+class ConvNextModelTest(unittest.TestCase):
+    """Reference for two tests of renamed weights: those of Swin and Segformer were renamed, these and ours not."""
+
+    all_model_classes = (ConvNextModel, ConvNextForImageClassification)
+    test_reverse_loading_mapping = ModelTesterMixin.test_reverse_loading_mapping
+    test_can_load_from_already_mapped_keys = ModelTesterMixin.test_can_load_from_already_mapped_keys
+
+    def setUp(self):
+        self.model_tester = ConvNextTester()
