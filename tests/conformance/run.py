@@ -151,7 +151,7 @@ def main(arguments):
         sys.path.insert(0, folder)
         os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # some of the tests run in a process of their own
         tests = Path(__file__).with_name("test_upstream.py")
-        options = ["-p", "no:cacheprovider", "--disable-warnings", "--quiet"]
+        options = ["-o", "addopts=", "-p", "no:cacheprovider", "--disable-warnings", "--quiet"]
         status = pytest.main([str(tests), *options, *arguments], plugins=[recorder])
     matched = summarise(recorder)
     return int(status) or int(not matched)
