@@ -139,17 +139,16 @@ def semantic_segmentation_loss(
     return loss
 
 
-@torch.no_grad()
-def init_decode_head(head: nn.Module) -> None:
-    """Initialisation of the official heads: convolutions kaiming-normal (fan out), classifiers normal(0.01)."""
-    for module in head.modules():
-        if isinstance(module, PixelClassifier):
-            init.normal_(module.weight, std=0.01)
-            init.zeros_(module.bias)
-        elif isinstance(module, nn.Conv2d):
-            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            if module.bias is not None:
-                init.zeros_(module.bias)
+def init_decode_head(module: nn.Module) -> None:
+    """Initialises a convolution as the official heads do: kaiming-normal (fan out), pixel classifiers normal(0.01).
 
-
-DECODE_HEADS = (SegformerHead, UperNetHead, UperNetFCNHead)
+    It looks at leaves only: transformers passes over modules without parameters of their own in out-of-tree models.
+    """
+    if not isinstance(module, nn.Conv2d):
+        return
+    if isinstance(module, PixelClassifier):
+        init.normal_(module.weight, std=0.01)
+    else:
+        init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    if module.bias is not None:
+        init.zeros_(module.bias)

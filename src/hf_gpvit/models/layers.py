@@ -25,11 +25,28 @@ from torch import nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from transformers import initialization as init
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils.generic import maybe_autocast
 
 
 def conv_channels_last(conv: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
     """Applies an NCHW convolution module to a (B, H, W, C) map and returns (B, H', W', C') without copies."""
     return conv(hidden_states.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def in_own_precision(module: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
+    """Applies `module` in the precision of its parameters, under autocast too.
+
+    For operations that cost little but would round all that follows: the depthwise convolutions through which the
+    whole token stream passes (no residual goes around them), and classifiers.
+    """
+    dtypes = (parameter.dtype for parameter in module.parameters() if parameter.is_floating_point())
+    with maybe_autocast(hidden_states.device.type, enabled=False):
+        return module(hidden_states.to(next(dtypes, hidden_states.dtype)))
+
+
+def depthwise_channels_last(conv: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
+    """`conv_channels_last` for depthwise convolutions, in their own precision."""
+    return in_own_precision(conv, hidden_states.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 def pad_to_windows(hidden_states: torch.Tensor, window: tuple[int, int]) -> torch.Tensor:

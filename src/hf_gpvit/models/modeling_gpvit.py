@@ -41,7 +41,6 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs,
 
 from .configuration_gpvit import GPViTConfig
 from .decode_head import (
-    DECODE_HEADS,
     build_auxiliary_head,
     build_decode_head,
     check_head_batch_statistics,
@@ -58,7 +57,9 @@ from .layers import (
     check_classification_labels,
     check_pixel_values,
     conv_channels_last,
+    depthwise_channels_last,
     drop_path_schedule,
+    in_own_precision,
     init_weights,
     merge_windows,
     pad_to_windows,
@@ -218,7 +219,7 @@ class GPViTStripeAttention(MultiHeadAttention):
         """
         height = value.shape[1]
         value = F.pad(value, (0, 0, 0, 0, 0, 1)).unflatten(0, (batch, -1))
-        positions = conv_channels_last(self.position_encoding, value.flatten(1, 2))
+        positions = depthwise_channels_last(self.position_encoding, value.flatten(1, 2))
         return positions.unflatten(1, value.shape[1:3])[:, :, :height].flatten(0, 1).flatten(1, 2)
 
 
@@ -265,7 +266,7 @@ class GPViTLocalLayer(GradientCheckpointingLayer, GPViTLayer):
         attention = self.attention(self.attention_norm(hidden_states), output_attentions=output_attentions)
         hidden_states = hidden_states + self.drop_path(attention)
         hidden_states = hidden_states + self.drop_path(self.mlp(self.mlp_norm(hidden_states)))
-        return conv_channels_last(self.convolution, hidden_states).flatten(1, 2)
+        return depthwise_channels_last(self.convolution, hidden_states).flatten(1, 2)
 
 
 class GPViTGrouping(MultiHeadAttention):
@@ -381,7 +382,7 @@ class GPViTGroupLayer(GPViTLayer):
     ) -> torch.Tensor:
         """(B, N, C) -> (B, N, C), N = grid rows * grid columns."""
         hidden_states = self.propagation(hidden_states, output_group_attentions, output_ungroup_attentions)
-        return conv_channels_last(self.convolution, hidden_states.unflatten(1, grid)).flatten(1, 2)
+        return depthwise_channels_last(self.convolution, hidden_states.unflatten(1, grid)).flatten(1, 2)
 
 
 class GPViTGroupPooler(MultiHeadAttention):
@@ -473,10 +474,6 @@ class GPViTPreTrainedModel(PreTrainedModel):
             init.trunc_normal_(module.group_tokens, std=std)
         elif isinstance(module, GPViTGroupPooler):
             init.zeros_(module.group_token)
-        elif isinstance(module, DECODE_HEADS):
-            init_decode_head(module)
-        elif isinstance(module, GPViTForImageClassification) and isinstance(module.classifier, nn.Linear):
-            init.normal_(module.classifier.weight, std=0.01)
 
     @staticmethod
     def token_grid(height: int, width: int) -> tuple[int, int]:
@@ -593,6 +590,13 @@ class GPViTForImageClassification(GPViTPreTrainedModel):
         self.classifier = nn.Linear(config.hidden_size, config.num_labels) if config.num_labels > 0 else nn.Identity()
         self.post_init()
 
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        # The trunk initialises itself: the only linear that comes here is the classifier.
+        if isinstance(module, nn.Linear):
+            init.normal_(module.weight, std=0.01)
+
     def get_input_embeddings(self) -> nn.Module:
         return self.gpvit.get_input_embeddings()
 
@@ -609,7 +613,7 @@ class GPViTForImageClassification(GPViTPreTrainedModel):
         if labels is not None:
             check_classification_labels(labels, pixel_values, self.config)
         outputs = self.gpvit(pixel_values, **kwargs)
-        logits = self.classifier(outputs.pooler_output)
+        logits = in_own_precision(self.classifier, outputs.pooler_output)
         loss = self.loss_function(labels, logits, self.config) if labels is not None else None
         return GPViTImageClassifierOutput(
             loss=loss,
@@ -637,6 +641,12 @@ class GPViTForSemanticSegmentation(GPViTPreTrainedModel):
         self.auxiliary_head = build_auxiliary_head(config, in_channels, in_index=len(in_channels) - 1)
         self.loss_function = semantic_segmentation_loss
         self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        # The trunk initialises itself: the convolutions that come here are those of the heads.
+        init_decode_head(module)
 
     def post_init(self):
         super().post_init()

@@ -1,0 +1,152 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Official checkpoints in, our models out; anything else is refused by name."""
+
+import pickle
+
+import pytest
+import torch
+
+from hf_gpvit import GPViTForImageClassification, GPViTForSemanticSegmentation
+from hf_gpvit.conversion import convert_checkpoint
+from hf_gpvit.data import load_label_set
+from official import checkpoint
+
+
+@pytest.fixture(scope="module")
+def official():
+    return checkpoint("gpvit/gpvit_l1_statedict.json")
+
+
+@pytest.fixture(scope="module")
+def official_segmentors():
+    return {head: checkpoint(f"gpvit/gpvit_l1_{head}_statedict.json") for head in ("segformer", "upernet")}
+
+
+def test_a_file_and_what_it_holds_give_the_same_model(official, tmp_path):
+    torch.save({"meta": {"epoch": 300}, "state_dict": official}, tmp_path / "gpvit_l1.pth")
+    from_file = convert_checkpoint(tmp_path / "gpvit_l1.pth")
+    assert isinstance(from_file, GPViTForImageClassification)
+    assert not from_file.training
+    for same in (str(tmp_path / "gpvit_l1.pth"), {"state_dict": official}, official):
+        state_dict = convert_checkpoint(same).state_dict()
+        assert all(torch.equal(value, state_dict[name]) for name, value in from_file.state_dict().items())
+
+
+def test_every_value_arrives(official, official_segmentors):
+    """Also those that no forward pass shows, like key biases: the values are all different and all there."""
+    for state_dict in (official, *official_segmentors.values()):
+        converted = convert_checkpoint(state_dict).state_dict()
+        assert len(converted) == len(state_dict)
+
+        def signatures(values):
+            return sorted((tuple(value.shape), value.double().sum().item()) for value in values)
+
+        assert signatures(converted.values()) == signatures(state_dict.values())
+        key_bias = converted["gpvit.layers.1.propagation.ungrouping.key.bias"]
+        assert torch.equal(key_bias, state_dict["backbone.layers.1.un_group_layer.attn.k_proj.bias"])
+
+
+def test_variant_task_head_and_labels_are_inferred(official, official_segmentors):
+    config = convert_checkpoint(official).config
+    assert (config.hidden_size, config.pooling_type, config.image_size) == (216, "group", 224)
+    assert config.id2label == load_label_set("imagenet-1k").id2label
+    assert config.label2id["golden retriever"] == 207
+    for head, state_dict in official_segmentors.items():
+        model = convert_checkpoint(state_dict)
+        assert isinstance(model, GPViTForSemanticSegmentation)
+        assert (model.config.decode_head_type, model.config.drop_path_rate) == (head, 0.1)
+        assert model.config.id2label == load_label_set("ade20k").id2label
+        assert model.config.label2id == load_label_set("ade20k").label2id
+
+
+@pytest.mark.parametrize(("num_labels", "last"), [(19, "bicycle"), (11, "bicyclist"), (7, "LABEL_6")])
+def test_labels_by_number_of_classes(official_segmentors, num_labels, last):
+    state_dict = dict(official_segmentors["segformer"])
+    for name in ("decode_head.conv_seg.weight", "decode_head.conv_seg.bias"):
+        state_dict[name] = state_dict[name][:num_labels]
+    config = convert_checkpoint(state_dict).config
+    assert config.num_labels == num_labels
+    assert config.id2label[num_labels - 1] == last
+    assert config.label2id[last] == num_labels - 1
+
+
+def test_positions_of_another_image_size(official):
+    state_dict = official | {"backbone.pos_embed": torch.randn(1, 48 * 48, 216)}
+    assert convert_checkpoint(state_dict).config.image_size == 384
+    with pytest.raises(ValueError, match=r"square grid of positions.*\(1, 50, 216\)"):
+        convert_checkpoint(official | {"backbone.pos_embed": torch.randn(1, 50, 216)})
+
+
+def test_missing_unexpected_and_misshapen_entries_are_named(official):
+    state_dict = dict(official)
+    del state_dict["backbone.layers.4.mixer.layers.0.norm1.weight"]
+    state_dict["backbone.layers.12.qkv.weight"] = torch.zeros(1)
+    state_dict["backbone.ln1.weight"] = torch.zeros(7)
+    with pytest.raises(ValueError) as raised:
+        convert_checkpoint(state_dict)
+    lines = str(raised.value).splitlines()
+    assert "backbone.layers.12.qkv.weight" in lines[1]
+    assert "gpvit.layers.4.propagation.mixer.token_norm.weight" in lines[2]
+    assert "backbone.ln1.weight (7,) for gpvit.norm.weight (216,)" in lines[3]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: {"conv1.weight": torch.zeros(1)}, "another architecture.*conv1.weight"),
+        (lambda state: {}, "another architecture"),
+        (lambda state: state | {"backbone.pos_embed": torch.zeros(1, 784, 100)}, r"unknown variant.*\(1, 784, 100\)"),
+        (lambda state: {k: v for k, v in state.items() if "head" not in k}, "exactly one of the classifiers"),
+        (lambda state: {"state_dict": {"epoch": 3}}, "neither a dict of tensors"),
+    ],
+)
+def test_other_architectures(official, change, message):
+    with pytest.raises(ValueError, match=message):
+        convert_checkpoint(change(official))
+
+
+def test_unknown_decode_head(official_segmentors):
+    state_dict = {name: value for name, value in official_segmentors["segformer"].items() if "fusion_conv" not in name}
+    with pytest.raises(ValueError, match="unknown decode head.*decode_head.conv_seg.weight"):
+        convert_checkpoint(state_dict)
+
+
+def test_damaged_files(official, tmp_path):
+    path = tmp_path / "checkpoint.pth"
+    torch.save({"state_dict": official}, path)
+    whole = path.read_bytes()
+    for content in (b"", b"no checkpoint at all", whole[: len(whole) // 2], whole[:100]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="checkpoint.pth"):
+            convert_checkpoint(path)
+    with pytest.raises(FileNotFoundError, match="elsewhere.pth"):
+        convert_checkpoint(tmp_path / "elsewhere.pth")
+
+
+class Malicious:
+    def __init__(self, victim):
+        self.victim = victim
+
+    def __reduce__(self):
+        return (open, (str(self.victim), "w"))
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+def test_a_pickle_that_would_run_code_runs_nothing(save, tmp_path):
+    victim, path = tmp_path / "victim", tmp_path / "checkpoint.pth"
+    save({"state_dict": {}, "meta": Malicious(victim)}, path)
+    with pytest.raises(ValueError, match="not loaded"):
+        convert_checkpoint(path)
+    assert not victim.exists()

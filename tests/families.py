@@ -1,0 +1,77 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The model families under test: tests take the `family` fixture and hold for all of them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from hf_gpvit import (
+    GPViTBackbone,
+    GPViTConfig,
+    GPViTForImageClassification,
+    GPViTForSemanticSegmentation,
+    GPViTModel,
+)
+
+
+@dataclass(frozen=True)
+class Family:
+    name: str
+    config_class: type[PreTrainedConfig]
+    model_class: type[PreTrainedModel]
+    backbone_class: type[PreTrainedModel]
+    classifier_class: type[PreTrainedModel]
+    segmentor_class: type[PreTrainedModel]
+    small: dict[str, Any]
+
+    def config(self, **overrides) -> PreTrainedConfig:
+        """A tiny config with every path of the large ones."""
+        return self.config_class(**self.small | overrides)
+
+    def models(self, **overrides) -> list[PreTrainedModel]:
+        """One tiny model of every class, both decode heads, in eval mode and with no weight at zero."""
+        config = self.config(**overrides)
+        upernet = self.config(**{"decode_head_type": "upernet"} | overrides)
+        classes = (self.model_class, self.backbone_class, self.classifier_class, self.segmentor_class)
+        return [cls(config).eval() for cls in classes] + [self.segmentor_class(upernet).eval()]
+
+
+GPVIT = Family(
+    name="gpvit",
+    config_class=GPViTConfig,
+    model_class=GPViTModel,
+    backbone_class=GPViTBackbone,
+    classifier_class=GPViTForImageClassification,
+    segmentor_class=GPViTForSemanticSegmentation,
+    small={
+        "hidden_size": 24,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_stem_convs": 1,
+        "stem_hidden_size": 8,
+        "group_layer_indices": [1, 2],
+        "num_group_tokens": [6, 5],
+        "num_group_attention_heads": 2,
+        "drop_path_rate": 0.0,
+        "image_size": 40,
+        "decoder_hidden_size": 16,
+        "auxiliary_hidden_size": 8,
+        "num_labels": 5,
+        "initializer_range": 0.2,
+    },
+)
+
+FAMILIES = (GPVIT,)

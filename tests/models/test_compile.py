@@ -1,0 +1,75 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""torch.compile without graph breaks, and without a recompilation for every new size."""
+
+import pytest
+import torch
+from test_forward import assert_same
+from torch._dynamo.testing import CompileCounter
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("index", range(5), ids=["model", "backbone", "classifier", "segformer", "upernet"])
+@torch.no_grad()
+def test_every_class_compiles_and_six_sizes_recompile_twice_at_most(family, index):
+    """Odd and even token grids, padded and whole stems; the first graph is static, the next ones dynamic."""
+    model = family.models()[index]
+    counter = CompileCounter()
+    compiled = torch.compile(model, fullgraph=True, backend=counter)
+    for size in ((40, 40), (48, 40), (57, 50), (64, 96), (100, 90), (72, 41)):
+        pixel_values = torch.randn(2, 3, *size)
+        assert_same(compiled(pixel_values), model(pixel_values), atol=1e-5, rtol=1e-5)
+    assert counter.frame_count <= 3
+
+
+def test_training_compiles(family):
+    model = family.segmentor_class(family.config()).train()
+    pixel_values, labels = torch.randn(2, 3, 40, 40), torch.randint(5, (2, 40, 40))
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    compiled(pixel_values, labels=labels).loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@torch.no_grad()
+def test_autocast_compiles(family):
+    model = family.classifier_class(family.config()).eval()
+    pixel_values = torch.randn(2, 3, 33, 47)
+    with torch.autocast("cpu", torch.bfloat16):
+        compiled = torch.compile(model, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(pixel_values).logits, model(pixel_values).logits)
+
+
+@torch.no_grad()
+def test_inductor(family):
+    model = family.classifier_class(family.config()).eval()
+    pixel_values = torch.randn(2, 3, 33, 47)
+    compiled = torch.compile(model, fullgraph=True)
+    torch.testing.assert_close(compiled(pixel_values).logits, model(pixel_values).logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", range(5), ids=["model", "backbone", "classifier", "segformer", "upernet"])
+@torch.no_grad()
+def test_inductor_on_every_class(family, index):
+    model = family.models()[index]
+    compiled = torch.compile(model, fullgraph=True)
+    for size in ((40, 40), (57, 50)):
+        pixel_values = torch.randn(2, 3, *size)
+        assert_same(compiled(pixel_values), model(pixel_values), atol=1e-4, rtol=1e-4)

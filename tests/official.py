@@ -1,0 +1,79 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Official-style checkpoints, inputs and the numbers that the official code gave for them.
+
+`tests/fixtures` holds what a clone needs for the default tests. The environment variable HF_GPVIT_PARITY names the
+folder with all of it; without the variable, `shared/parity` beside the clone is taken where it exists.
+"""
+
+import json
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+
+FIXTURES = Path(__file__).parent / "fixtures"
+REFERENCES = Path(os.environ.get("HF_GPVIT_PARITY", Path(__file__).parents[2] / "shared" / "parity"))
+
+# The official code in float32 is within 2e-6 (logits) and 6e-6 (features) of itself in float64.
+LOGITS = {"atol": 2e-5, "rtol": 1e-4}
+FEATURES = {"atol": 3e-5, "rtol": 1e-4}
+
+needs_references = pytest.mark.skipif(
+    not REFERENCES.is_dir(), reason="the full reference figures (HF_GPVIT_PARITY) are not here"
+)
+
+
+def fixture(name: str) -> Path:
+    """Path of a reference file, from the clone or from the folder with all of them."""
+    return FIXTURES / name if (FIXTURES / name).exists() else REFERENCES / name
+
+
+def arrays(name: str) -> dict[str, torch.Tensor]:
+    """The arrays of a reference file as tensors."""
+    with np.load(fixture(name)) as file:
+        return {key: torch.from_numpy(file[key]) for key in file.files}
+
+
+def checkpoint(name: str) -> dict[str, torch.Tensor]:
+    """The official state dict listed in the reference file `name`, with the values of the reference run."""
+    entries = json.loads(fixture(name).read_text())
+    return {entry: _value(entry, tuple(shape)) for entry, shape, _ in entries}
+
+
+def image(batch: int, height: int, width: int) -> torch.Tensor:
+    """The white noise that the reference figures belong to."""
+    return torch.from_numpy(np.random.RandomState(0).randn(batch, 3, height, width).astype(np.float32))
+
+
+def _value(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """The value of an entry, drawn from a generator that its name seeds."""
+    random = np.random.RandomState(zlib.crc32(name.encode()))
+    if name.endswith("num_batches_tracked"):
+        return torch.zeros(shape, dtype=torch.int64)
+    if name.endswith("running_var"):
+        value = 0.5 + random.rand(*shape)
+    elif name.endswith("running_mean"):
+        value = 0.1 * random.randn(*shape)
+    elif name.endswith(("pos_embed", "group_token")):
+        value = 0.5 * random.randn(*shape)
+    elif len(shape) == 1:
+        value = 1 + 0.1 * random.randn(*shape) if name.endswith(".weight") else 0.05 * random.randn(*shape)
+    else:
+        value = random.randn(*shape) / np.sqrt(np.prod(shape[1:]))
+    return torch.from_numpy(np.asarray(value, dtype=np.float32))
