@@ -13,8 +13,8 @@
 # limitations under the License.
 """Official-style checkpoints, inputs and the numbers that the official code gave for them.
 
-`tests/fixtures` holds what a clone needs for the default tests. The environment variable HF_GPVIT_PARITY names the
-folder with all of it; without the variable, `shared/parity` beside the clone is taken where it exists.
+`tests/fixtures` holds what the default tests need. The environment variable HF_GPVIT_PARITY names a folder with all
+figures, every array in full and the other variants' names; tests that want those are skipped without it.
 """
 
 import json
@@ -28,14 +28,15 @@ import torch
 
 
 FIXTURES = Path(__file__).parent / "fixtures"
-REFERENCES = Path(os.environ.get("HF_GPVIT_PARITY", Path(__file__).parents[2] / "shared" / "parity"))
+REFERENCES = Path(os.environ.get("HF_GPVIT_PARITY", FIXTURES))
 
 # The official code in float32 is within 2e-6 (logits) and 6e-6 (features) of itself in float64.
 LOGITS = {"atol": 2e-5, "rtol": 1e-4}
 FEATURES = {"atol": 3e-5, "rtol": 1e-4}
 
 needs_references = pytest.mark.skipif(
-    not REFERENCES.is_dir(), reason="the full reference figures (HF_GPVIT_PARITY) are not here"
+    REFERENCES == FIXTURES or not REFERENCES.is_dir(),
+    reason="HF_GPVIT_PARITY names no folder with the full reference figures",
 )
 
 

@@ -238,15 +238,19 @@ def check_label_ids(labels: torch.Tensor, shape: tuple[int, ...], num_labels: in
         )
 
 
-def check_classification_labels(labels: torch.Tensor, pixel_values: torch.Tensor, config) -> None:
-    """Raises a ValueError unless `labels` fit the batch and the problem type, as the loss will understand it."""
+def checked_classification_labels(labels: torch.Tensor, pixel_values: torch.Tensor, config) -> torch.Tensor:
+    """The labels for the loss, class ids as int64.
+
+    Raises:
+        ValueError: they do not fit the batch and the problem type.
+    """
     batch, num_labels = pixel_values.shape[0], config.num_labels
     is_float = labels.is_floating_point()
     if config.problem_type == "single_label_classification" or (
         config.problem_type is None and num_labels > 1 and not is_float
     ):
         check_label_ids(labels, (batch,), num_labels, ignore_index=-100)
-        return
+        return labels.long()
     shapes = [(batch, num_labels)] + ([(batch,)] if num_labels == 1 else [])
     if not is_float or tuple(labels.shape) not in shapes:
         raise ValueError(
@@ -254,6 +258,7 @@ def check_classification_labels(labels: torch.Tensor, pixel_values: torch.Tensor
             f"problem_type={config.problem_type!r}), or integer class ids of shape ({batch},) for single-label "
             f"classification; got {labels.dtype} of shape {tuple(labels.shape)}."
         )
+    return labels
 
 
 def check_batch_statistics(module: nn.Module, values_per_channel: int, pixel_values: torch.Tensor) -> None:

@@ -54,8 +54,8 @@ from .layers import (
     MultiHeadAttention,
     ceil_div,
     check_batch_statistics,
-    check_classification_labels,
     check_pixel_values,
+    checked_classification_labels,
     conv_channels_last,
     depthwise_channels_last,
     drop_path_schedule,
@@ -610,8 +610,9 @@ class GPViTForImageClassification(GPViTPreTrainedModel):
             Class ids in `[0, config.num_labels - 1]` for the cross-entropy loss; -100 is ignored. With
             `config.problem_type` "regression" (or one label) or "multi_label_classification", float targets.
         """
+        check_pixel_values(pixel_values, self.config.num_channels)
         if labels is not None:
-            check_classification_labels(labels, pixel_values, self.config)
+            labels = checked_classification_labels(labels, pixel_values, self.config)
         outputs = self.gpvit(pixel_values, **kwargs)
         logits = in_own_precision(self.classifier, outputs.pooler_output)
         loss = self.loss_function(labels, logits, self.config) if labels is not None else None

@@ -1,0 +1,141 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Tests of the image processors: sizes, values against torchvision, label reduction, saving."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+from transformers import AutoImageProcessor
+
+from hf_gpvit.data import image_processor_for, load_label_set
+
+
+# The shorter side that a crop of 224 pixels is cut from.
+RESIZED_SIDE = {"gpvit": 256, "hrvit": 248}
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+def noise(height, width):
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def pixel_values(processor, image):
+    return processor(image, return_tensors="pt").pixel_values
+
+
+def classification_by_hand(image, resized_side):
+    transform = v2.Compose(
+        [
+            v2.PILToTensor(),
+            v2.Resize(resized_side, interpolation=v2.InterpolationMode.BICUBIC, antialias=True),
+            v2.CenterCrop(224),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+    return transform(image)
+
+
+@pytest.mark.parametrize("kind", ["classifier_class", "model_class"])
+@pytest.mark.parametrize("size", [(300, 400), (433, 301), (100, 90)])
+def test_classification_resizes_and_crops_as_torchvision(family, kind, size):
+    processor = image_processor_for(getattr(family, kind)(family.config(image_size=224)))
+    image = noise(*size)
+    values = pixel_values(processor, image)
+    assert values.shape == (1, 3, 224, 224)
+    one_grey_level = 1 / 255 / min(IMAGENET_STD)
+    expected = classification_by_hand(image, RESIZED_SIDE[family.name])
+    torch.testing.assert_close(values[0], expected, rtol=0, atol=1.01 * one_grey_level)
+
+
+def test_classification_crops_rectangles(family):
+    processor = image_processor_for(family.classifier_class(family.config(image_size=(64, 96))))
+    assert pixel_values(processor, noise(50, 200)).shape == (1, 3, 64, 96)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        # One pixel of freedom for rounding, which the class may do either way.
+        ((360, 480), (512, 683)),
+        ((480, 360), (683, 512)),
+        ((512, 512), (512, 512)),
+        ((1000, 100), (2048, 205)),
+        ((100, 1000), (205, 2048)),
+    ],
+)
+def test_segmentation_fits_image_keeping_its_ratio(family, size, expected):
+    processor = image_processor_for(family.segmentor_class(family.config()))
+    height, width = pixel_values(processor, noise(*size)).shape[-2:]
+    assert abs(height - expected[0]) <= 1
+    assert abs(width - expected[1]) <= 1
+    assert min(height, width) == min(expected)
+    assert max(height, width) <= 2048
+
+
+def test_segmentation_normalises_by_imagenet(family):
+    processor = image_processor_for(family.segmentor_class(family.config()))
+    values = pixel_values(processor, Image.new("RGB", (512, 512), (255, 128, 0)))
+    expected = (torch.tensor([1.0, 128 / 255, 0.0]) - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
+    torch.testing.assert_close(values[0, :, 100, 100], expected, rtol=0, atol=1e-5)
+
+
+def labels_of(processor):
+    ids = np.repeat(np.array([[0, 1, 150, 255]], dtype=np.uint8), 128, axis=1).repeat(512, axis=0)
+    labels = processor(noise(512, 512), segmentation_maps=Image.fromarray(ids), return_tensors="pt").labels
+    assert labels.dtype == torch.int64
+    assert labels.shape == (1, 512, 512)
+    return labels[0, 0, ::128].tolist()
+
+
+def test_ade20k_labels_are_reduced(family):
+    processor = image_processor_for(family.segmentor_class(ade20k_config(family)))
+    assert processor.do_reduce_labels
+    assert labels_of(processor) == [255, 0, 149, 255]
+
+
+@pytest.mark.parametrize("name", ["cityscapes", "camvid"])
+def test_other_labels_stay(family, name):
+    label_set = load_label_set(name)
+    config = family.config(num_labels=len(label_set), id2label=label_set.id2label)
+    processor = image_processor_for(family.segmentor_class(config))
+    assert not processor.do_reduce_labels
+    assert labels_of(processor) == [0, 1, 150, 255]
+
+
+def test_150_classes_with_other_names_stay(family):
+    assert not image_processor_for(family.segmentor_class(family.config(num_labels=150))).do_reduce_labels
+
+
+def ade20k_config(family):
+    return family.config(num_labels=150, id2label=load_label_set("ade20k").id2label)
+
+
+@pytest.mark.parametrize("kind", ["classifier_class", "segmentor_class"])
+def test_processor_survives_saving(family, kind, tmp_path):
+    processor = image_processor_for(getattr(family, kind)(ade20k_config(family)))
+    processor.save_pretrained(tmp_path)
+    loaded = AutoImageProcessor.from_pretrained(tmp_path)
+    assert type(loaded) is type(processor)
+    assert loaded.to_dict() == processor.to_dict()
+    image = noise(70, 90)
+    assert torch.equal(pixel_values(loaded, image), pixel_values(processor, image))
+
+
+def test_reloaded_model_keeps_label_reduction(family, tmp_path):
+    """The label map of a saved config has been through JSON."""
+    family.segmentor_class(ade20k_config(family)).save_pretrained(tmp_path)
+    assert image_processor_for(family.segmentor_class.from_pretrained(tmp_path)).do_reduce_labels

@@ -1,0 +1,181 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Tests of the configurations: presets, defaults, and errors that name field, value and what is valid."""
+
+import pytest
+from huggingface_hub.errors import StrictDataclassError
+
+from families import GPVIT
+from hf_gpvit import GPViTConfig
+
+
+PRESETS = {
+    "gpvit": ("gpvit-l1", "gpvit-l2", "gpvit-l3", "gpvit-l4", "gpvit-nano"),
+    "hrvit": ("hrvit-b1", "hrvit-b2", "hrvit-b3", "hrvit-nano"),
+}
+
+INVALID_IN_BOTH_FAMILIES = [
+    ({"num_channels": 0}, r"num_channels must be at least 1, got 0"),
+    ({"image_size": 0}, r"image_size must be .*at least 1, got 0"),
+    ({"image_size": [40, 0]}, r"image_size must be .*at least 1, got \[40, 0\]"),
+    ({"image_size": [40]}, r"image_size must be .*\(height, width\).*got \[40\]"),
+    ({"image_size": []}, r"image_size must be .*\(height, width\).*got \[\]"),
+    ({"image_size": [1, 2, 3]}, r"image_size must be .*\(height, width\).*got \[1, 2, 3\]"),
+    ({"drop_path_rate": 1.0}, r"drop_path_rate must be in \[0, 1\), got 1.0"),
+    ({"drop_path_rate": -0.1}, r"drop_path_rate must be in \[0, 1\), got -0.1"),
+    ({"decoder_dropout_rate": 1}, r"decoder_dropout_rate must be in \[0, 1\), got 1"),
+    ({"decoder_dropout_rate": -0.5}, r"decoder_dropout_rate must be in \[0, 1\), got -0.5"),
+    ({"decoder_hidden_size": 0}, r"decoder_hidden_size must be at least 1, got 0"),
+    ({"auxiliary_hidden_size": -8}, r"auxiliary_hidden_size must be at least 1, got -8"),
+    ({"decode_head_type": "fcn"}, r"'decode_head_type' expected one of \('segformer', 'upernet'\), got fcn"),
+    ({"num_channels": 3.0}, r"'num_channels' expected int, got float \(value: 3.0\)"),
+    ({"image_size": "224"}, r"'image_size' with value '224'.*int"),
+    ({"drop_path_rate": None}, r"'drop_path_rate' with value None.*float"),
+    ({"decoder_dropout_rate": "0.1"}, r"'decoder_dropout_rate' with value '0.1'.*float"),
+    ({"decoder_hidden_size": 16.5}, r"'decoder_hidden_size' with value 16.5.*int"),
+    ({"use_auxiliary_head": "yes"}, r"'use_auxiliary_head' expected bool, got str \(value: 'yes'\)"),
+    ({"auxiliary_loss_weight": "half"}, r"'auxiliary_loss_weight' with value 'half'.*float"),
+    ({"semantic_loss_ignore_index": None}, r"'semantic_loss_ignore_index' expected int, got NoneType"),
+    ({"initializer_range": "0.02"}, r"'initializer_range'.*float.*'0.02'"),
+    ({"out_features": "stage1"}, r"'_out_features' with value 'stage1'.*list"),
+]
+
+INVALID_IN_GPVIT = [
+    ({"hidden_size": 0}, r"hidden_size must be at least 1, got 0"),
+    (
+        {"num_hidden_layers": 0, "group_layer_indices": [], "num_group_tokens": []},
+        r"num_hidden_layers must be at least 1, got 0",
+    ),
+    ({"num_attention_heads": 0}, r"num_attention_heads must be at least 1, got 0"),
+    ({"num_attention_heads": 3}, r"num_attention_heads must be even .*hidden_size=24, got num_attention_heads=3"),
+    ({"num_attention_heads": 10}, r"num_attention_heads must .*divide hidden_size=24, got num_attention_heads=10"),
+    ({"num_group_attention_heads": 0}, r"num_group_attention_heads must be at least 1, got 0"),
+    ({"num_group_attention_heads": 5}, r"must divide hidden_size=24, got num_group_attention_heads=5"),
+    ({"stripe_width": 0}, r"stripe_width must be an even number .*2 or more, got 0"),
+    ({"stripe_width": 3}, r"stripe_width must be an even number .*2 or more, got 3"),
+    ({"stem_hidden_size": 0}, r"stem_hidden_size must be at least 1.*got 0"),
+    ({"num_stem_convs": -1}, r"num_stem_convs at least 0.*got .*-1"),
+    ({"group_layer_indices": [2, 1]}, r"group_layer_indices must be ascending .*\[0, 3\].*got \[2, 1\]"),
+    ({"group_layer_indices": [1, 1]}, r"group_layer_indices must be ascending .*\[0, 3\].*got \[1, 1\]"),
+    ({"group_layer_indices": [1, 4]}, r"group_layer_indices must be .*\[0, 3\] \(num_hidden_layers=4\), got \[1, 4\]"),
+    ({"group_layer_indices": [-1, 1]}, r"group_layer_indices must be .*\[0, 3\].*got \[-1, 1\]"),
+    ({"num_group_tokens": [6]}, r"num_group_tokens must have one .*each of the 2 GP Blocks .*got \[6\]"),
+    ({"num_group_tokens": [6, 0]}, r"num_group_tokens must have one positive .*got \[6, 0\]"),
+    ({"pooling_type": "max"}, r"'pooling_type' expected one of \('group', 'mean'\), got max"),
+    ({"hidden_size": "24"}, r"'hidden_size' expected int, got str \(value: '24'\)"),
+    ({"num_hidden_layers": 4.0}, r"'num_hidden_layers' expected int, got float \(value: 4.0\)"),
+    ({"mlp_ratio": "4"}, r"'mlp_ratio' with value '4'.*float"),
+    ({"hidden_act": None}, r"'hidden_act' expected str, got NoneType"),
+    ({"layer_norm_eps": "1e-6"}, r"'layer_norm_eps'.*float.*'1e-6'"),
+    ({"group_layer_norm_eps": None}, r"'group_layer_norm_eps'.*float"),
+    ({"group_layer_indices": ["1", "2"]}, r"'group_layer_indices' with value \['1', '2'\].*int"),
+    ({"num_group_tokens": 6}, r"'num_group_tokens' with value 6.*int"),
+]
+
+
+def test_presets_are_listed(family):
+    assert family.config_class.presets() == PRESETS[family.name]
+
+
+def test_unknown_preset_is_reported_with_the_valid_ones(family):
+    with pytest.raises(ValueError, match="'gpvit-xl'") as error:
+        family.config_class.from_preset("gpvit-xl")
+    assert all(name in str(error.value) for name in PRESETS[family.name])
+
+
+def test_defaults_are_the_first_preset(family):
+    first = family.config_class.from_preset(PRESETS[family.name][0])
+    assert first.to_dict() == family.config_class().to_dict()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("gpvit-l1", {"hidden_size": 216, "num_stem_convs": 0, "pooling_type": "group"}),
+        ("gpvit-l2", {"hidden_size": 348, "num_stem_convs": 1, "pooling_type": "group"}),
+        ("gpvit-l3", {"hidden_size": 432, "num_stem_convs": 1, "pooling_type": "mean"}),
+        ("gpvit-l4", {"hidden_size": 624, "num_stem_convs": 2, "pooling_type": "mean"}),
+    ],
+)
+def test_gpvit_presets_of_the_paper(name, expected):
+    config = GPViTConfig.from_preset(name)
+    assert {field: getattr(config, field) for field in expected} == expected
+    assert config.num_hidden_layers == config.num_attention_heads == 12
+
+
+def test_overrides_win_and_leave_the_preset_alone(family):
+    name = PRESETS[family.name][1]
+    plain = family.config_class.from_preset(name)
+    changed = family.config_class.from_preset(name, num_labels=7, drop_path_rate=0.45, image_size=(64, 96))
+    assert (changed.num_labels, changed.drop_path_rate, changed.image_size) == (7, 0.45, (64, 96))
+    assert family.config_class.from_preset(name).to_dict() == plain.to_dict() != changed.to_dict()
+
+
+@pytest.mark.parametrize(("fields", "message"), INVALID_IN_BOTH_FAMILIES)
+def test_invalid_field(family, fields, message):
+    with pytest.raises(StrictDataclassError, match=message):
+        family.config(**fields)
+
+
+@pytest.mark.parametrize(("fields", "message"), INVALID_IN_GPVIT)
+def test_invalid_field_of_gpvit(fields, message):
+    with pytest.raises(StrictDataclassError, match=message):
+        GPVIT.config(**fields)
+
+
+def test_field_is_checked_when_assigned(family):
+    config = family.config()
+    with pytest.raises(StrictDataclassError, match=r"'num_channels' expected int, got str \(value: 'rgb'\)"):
+        config.num_channels = "rgb"
+
+
+def test_edited_config_is_checked_before_model_or_file(family, tmp_path):
+    config = family.config()
+    config.drop_path_rate = 2.0
+    with pytest.raises(ValueError, match=r"drop_path_rate must be in \[0, 1\), got 2.0"):
+        family.model_class(config)
+    with pytest.raises(StrictDataclassError, match=r"drop_path_rate must be in \[0, 1\), got 2.0"):
+        config.save_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("num_hidden_layers", "expected"),
+    [(12, [3, 6, 9, 12]), (8, [2, 4, 6, 8]), (6, [1, 3, 4, 6]), (3, [1, 2, 3]), (1, [1])],
+)
+def test_default_stages_of_gpvit_are_the_quarters(num_hidden_layers, expected):
+    config = GPViTConfig(num_hidden_layers=num_hidden_layers, group_layer_indices=[0], num_group_tokens=[4])
+    assert config.out_features == [f"stage{index}" for index in expected]
+    assert config.out_indices == expected
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ({"out_features": ["stage99"]}, r"out_features.*'stem', 'stage1'.*got \['stage99'\]"),
+        ({"out_features": ["stage2", "stage1"]}, r"out_features.*order.*got \['stage2', 'stage1'\]"),
+        ({"out_features": ["stage1", "stage1"]}, r"out_features.*duplicates.*got \['stage1', 'stage1'\]"),
+        ({"out_indices": [99]}, r"out_indices.*'stem', 'stage1'.*got \[99\]"),
+    ],
+)
+def test_invalid_stages(family, stages, message):
+    with pytest.raises(ValueError, match=message):
+        family.config(**stages)
+
+
+def test_nano_preset_reloads_equal(family, tmp_path):
+    config = family.config_class.from_preset(f"{family.name}-nano", num_labels=3)
+    config.save_pretrained(tmp_path)
+    loaded = family.config_class.from_pretrained(tmp_path)
+    assert loaded.to_dict() == config.to_dict()
+    assert loaded.out_features == config.out_features

@@ -1,0 +1,68 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Every Python block of the README runs, in order and in one namespace, as a reader would paste them."""
+
+import re
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from official import checkpoint
+
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+SHELL = "\n".join(re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL))
+
+
+def test_python_blocks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": checkpoint("gpvit/gpvit_l1_statedict.json")}, "gpvit_l1.pth")
+    Image.new("RGB", (90, 70), "tan").save("cat.png")
+    namespace = {}
+    for block in PYTHON:
+        exec(compile(block, "README.md", "exec"), namespace)
+    assert namespace["outputs"].last_hidden_state.shape == (1, 256, 64)
+    assert [tuple(maps.shape) for maps in namespace["group_maps"]] == [
+        (1, 32, 16, 16),
+        (1, 16, 16, 16),
+        (1, 16, 16, 16),
+    ]
+    assert len(namespace["classify"]("cat.png")) == 5
+    assert namespace["model"].num_parameters() < 1_000_000
+
+
+def test_shapes_in_comments():
+    """The shapes that comments promise are those that the first blocks give."""
+    namespace = {}
+    exec(compile(PYTHON[0], "README.md", "exec"), namespace)
+    assert namespace["outputs"].last_hidden_state.shape == (1, 25 * 42, 216)
+    segmentation = next(block for block in PYTHON if "labels=labels" in block)
+    exec(compile(segmentation, "README.md", "exec"), namespace)
+    assert namespace["outputs"].logits.shape == (2, 11, 12, 16)
+
+
+@pytest.mark.parametrize(
+    "command", [line for block in SHELL for line in block.splitlines() if line.startswith("make")]
+)
+def test_make_targets_exist(command):
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
+    assert re.search(rf"^{command.split()[1]}:", makefile, flags=re.MULTILINE)
+
+
+def test_scripts_exist():
+    for script in re.findall(r"python (scripts/\S+)", README):
+        assert (Path(__file__).parents[1] / script).is_file()
