@@ -13,14 +13,14 @@
 # limitations under the License.
 import os
 
-import pytest
-import torch
 
-from families import FAMILIES
+# No test may reach the Hub; huggingface_hub reads this once, when it is imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
-# No test may reach the Hub.
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+from families import FAMILIES  # noqa: E402
 
 
 @pytest.fixture(params=FAMILIES, ids=lambda family: family.name)

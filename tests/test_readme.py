@@ -55,14 +55,9 @@ def test_shapes_in_comments():
     assert namespace["outputs"].logits.shape == (2, 11, 12, 16)
 
 
-@pytest.mark.parametrize(
-    "command", [line for block in SHELL for line in block.splitlines() if line.startswith("make")]
-)
-def test_make_targets_exist(command):
-    makefile = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
-    assert re.search(rf"^{command.split()[1]}:", makefile, flags=re.MULTILINE)
-
-
-def test_scripts_exist():
-    for script in re.findall(r"python (scripts/\S+)", README):
-        assert (Path(__file__).parents[1] / script).is_file()
+def test_shell_commands_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make (\S+)", SHELL, flags=re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
+    for script in re.findall(r"^python (scripts/\S+)", SHELL, flags=re.MULTILINE):
+        assert (ROOT / script).is_file()

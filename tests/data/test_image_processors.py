@@ -61,9 +61,12 @@ def test_classification_resizes_and_crops_as_torchvision(family, kind, size):
     torch.testing.assert_close(values[0], expected, rtol=0, atol=1.01 * one_grey_level)
 
 
-def test_classification_crops_rectangles(family):
+@pytest.mark.parametrize("size", [(50, 200), (200, 50)])
+def test_classification_fills_rectangular_crops(family, size):
     processor = image_processor_for(family.classifier_class(family.config(image_size=(64, 96))))
-    assert pixel_values(processor, noise(50, 200)).shape == (1, 3, 64, 96)
+    values = pixel_values(processor, Image.new("RGB", (size[1], size[0]), "white"))
+    assert values.shape == (1, 3, 64, 96)
+    assert torch.equal(values, values[..., :1, :1].expand_as(values))
 
 
 @pytest.mark.parametrize(

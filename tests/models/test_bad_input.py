@@ -203,3 +203,27 @@ def test_upernet_trains_on_batches_of_two_or_more(family):
     assert_refused(model.train(), "batch size 1 at 64x72", values[:1])
     model(values)
     model.eval()(values[:1])
+
+
+@pytest.mark.parametrize("pixel_values", [None, "picture.png", [[0.0]]], ids=lambda value: type(value).__name__)
+def test_pixel_values_that_are_no_tensor(family, pixel_values):
+    for model in family.models():
+        with pytest.raises(ValueError, match=f"pixel_values must be a tensor .*got {type(pixel_values).__name__}"):
+            model(pixel_values)
+
+
+def test_ignore_ids_do_not_wrap_in_small_integers(family):
+    """156 is -100 in eight bits, and -1 is 255."""
+    classifier = family.classifier_class(family.config())
+    with pytest.raises(ValueError, match=r"got \[156\]"):
+        classifier(torch.randn(2, 3, 16, 16), labels=torch.tensor([1, 156], dtype=torch.uint8))
+    segmentor = family.segmentor_class(family.config())
+    with pytest.raises(ValueError, match=r"got \[-1\]"):
+        segmentor(torch.randn(2, 3, 16, 16), labels=torch.full((2, 16, 16), -1, dtype=torch.int8))
+
+
+def test_segmentor_without_classes_and_stages(family):
+    with pytest.raises(ValueError, match="num_labels must be at least 1 .*got num_labels=0"):
+        family.segmentor_class(family.config(num_labels=0))
+    with pytest.raises(ValueError, match=r"out_features must have at least one of the stages .*got \[\]"):
+        family.config(out_features=[])

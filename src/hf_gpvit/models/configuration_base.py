@@ -31,7 +31,7 @@ class HighResolutionConfig(BackboneConfigMixin, PreTrainedConfig):
 
     num_channels: int = 3
     image_size: int | list[int] | tuple[int, int] = 224
-    initializer_range: float = 0.02
+    initializer_range: float | int = 0.02
     drop_path_rate: float | int = 0.0
     decode_head_type: Literal["segformer", "upernet"] = "segformer"
     decoder_hidden_size: int | None = None
@@ -60,14 +60,25 @@ class HighResolutionConfig(BackboneConfigMixin, PreTrainedConfig):
         return cls(**cls._presets[name] | kwargs)
 
     def __post_init__(self, **kwargs):
-        if self.id2label is not None:
-            # transformers leaves label2id empty or stale where only id2label is given
-            self.label2id = {label: int(index) for index, label in self.id2label.items()}
+        self._fill_label2id()
         super().__post_init__(**kwargs)
+
+    def __setattr__(self, key, value):
+        super().__setattr__(key, value)
+        if key == "id2label":
+            self._fill_label2id()
+
+    def _fill_label2id(self) -> None:
+        # transformers leaves label2id empty or stale where only id2label is given, at creation or afterwards
+        if self.id2label is not None:
+            self.label2id = {label: int(index) for index, label in self.id2label.items()}
 
     def _set_stages(self, stage_names: list[str], default: list[str], kwargs: dict[str, Any]) -> None:
         """Sets `stage_names`, and the output stages from `kwargs` or, where neither key is given, from `default`."""
         self.stage_names = stage_names
+        for field in ("out_features", "out_indices"):
+            if kwargs.get(field) is not None and len(kwargs[field]) == 0:
+                raise ValueError(f"{field} must have at least one of the stages {stage_names}, got {kwargs[field]}.")
         if "out_features" not in kwargs and "out_indices" not in kwargs:
             kwargs["out_features"] = default
         self.set_output_features_output_indices(
@@ -75,15 +86,20 @@ class HighResolutionConfig(BackboneConfigMixin, PreTrainedConfig):
         )
 
     def validate_architecture(self):
-        """Part of the validation by `@strict`: relations between fields, shared by the families."""
+        """Part of the validation by `@strict`: ranges, and relations between fields."""
         super().validate_architecture()
-        sizes = (self.image_size,) if isinstance(self.image_size, int) else self.image_size
-        if len(sizes) > 2 or min(sizes) < 1:
-            raise ValueError(f"image_size must be a side or (height, width) of at least 1, got {self.image_size}.")
-        if not 0 <= self.drop_path_rate < 1:
-            raise ValueError(f"drop_path_rate must be in [0, 1), got {self.drop_path_rate}.")
-        if not 0 <= self.decoder_dropout_rate < 1:
-            raise ValueError(f"decoder_dropout_rate must be in [0, 1), got {self.decoder_dropout_rate}.")
-        for field in ("num_channels", "decoder_hidden_size", "auxiliary_hidden_size"):
-            if (value := getattr(self, field)) is not None and value < 1:
-                raise ValueError(f"{field} must be at least 1, got {value}.")
+        sides = [self.image_size] * 2 if isinstance(self.image_size, int) else list(self.image_size)
+        self._require("image_size", len(sides) == 2 and min(sides) >= 1, "a side or (height, width) of at least 1")
+        for field in ("num_channels", "auxiliary_hidden_size"):
+            self._require(field, getattr(self, field) >= 1, "at least 1")
+        self._require(
+            "decoder_hidden_size", self.decoder_hidden_size is None or self.decoder_hidden_size >= 1, "at least 1"
+        )
+        for field in ("drop_path_rate", "decoder_dropout_rate"):
+            self._require(field, 0 <= getattr(self, field) < 1, "in [0, 1)")
+        for field in ("initializer_range", "auxiliary_loss_weight"):
+            self._require(field, getattr(self, field) >= 0, "at least 0")
+
+    def _require(self, field: str, is_valid: bool, valid: str) -> None:
+        if not is_valid:
+            raise ValueError(f"{field} must be {valid}, got {getattr(self, field)!r}.")

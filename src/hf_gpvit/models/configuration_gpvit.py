@@ -16,6 +16,7 @@
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
+from transformers.activations import ACT2FN
 
 from .configuration_base import HighResolutionConfig
 
@@ -131,7 +132,7 @@ class GPViTConfig(HighResolutionConfig):
     num_attention_heads: int = 12
     mlp_ratio: float | int = 4.0
     hidden_act: str = "gelu"
-    layer_norm_eps: float = 1e-6
+    layer_norm_eps: float | int = 1e-6
     stripe_width: int = 2
     stem_hidden_size: int = 64
     num_stem_convs: int = 0
@@ -140,53 +141,53 @@ class GPViTConfig(HighResolutionConfig):
     num_group_attention_heads: int = 6
     group_token_mlp_ratio: float | int = 0.5
     group_channel_mlp_ratio: float | int = 4.0
-    group_layer_norm_eps: float = 1e-5
+    group_layer_norm_eps: float | int = 1e-5
     pooling_type: Literal["group", "mean"] = "group"
     drop_path_rate: float | int = 0.2
 
     def __post_init__(self, **kwargs):
         stage_names = ["stem"] + [f"stage{index}" for index in range(1, self.num_hidden_layers + 1)]
-        quarters = sorted({max(self.num_hidden_layers * quarter // 4, 1) for quarter in (1, 2, 3, 4)})
-        self._set_stages(stage_names, [stage_names[index] for index in quarters], kwargs)
+        quarters = {max(self.num_hidden_layers * quarter // 4, 1) for quarter in (1, 2, 3, 4)}
+        self._set_stages(stage_names, [name for index, name in enumerate(stage_names) if index in quarters], kwargs)
         super().__post_init__(**kwargs)
 
     def validate_architecture(self):
-        """Part of the validation by `@strict`: relations between fields."""
+        """Part of the validation by `@strict`: ranges, and relations between fields."""
         super().validate_architecture()
-        for field in ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_group_attention_heads"):
-            if (value := getattr(self, field)) < 1:
-                raise ValueError(f"{field} must be at least 1, got {value}.")
-        if self.num_attention_heads % 2 or self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                "num_attention_heads must be even (half of the heads for each stripe direction) and divide "
-                f"hidden_size={self.hidden_size}, got num_attention_heads={self.num_attention_heads}."
-            )
-        if self.hidden_size % self.num_group_attention_heads:
-            raise ValueError(
-                f"num_group_attention_heads must divide hidden_size={self.hidden_size}, "
-                f"got num_group_attention_heads={self.num_group_attention_heads}."
-            )
-        if self.stripe_width < 2 or self.stripe_width % 2:
-            raise ValueError(f"stripe_width must be an even number of tokens, 2 or more, got {self.stripe_width}.")
-        if self.stem_hidden_size < 1 or self.num_stem_convs < 0:
-            raise ValueError(
-                "stem_hidden_size must be at least 1 and num_stem_convs at least 0, "
-                f"got {self.stem_hidden_size} and {self.num_stem_convs}."
-            )
-        self._validate_group_layers()
-
-    def _validate_group_layers(self):
+        for field in ("hidden_size", "num_hidden_layers", "stem_hidden_size"):
+            self._require(field, getattr(self, field) >= 1, "at least 1")
+        self._require("num_stem_convs", self.num_stem_convs >= 0, "at least 0")
+        for field in ("mlp_ratio", "group_token_mlp_ratio", "group_channel_mlp_ratio"):
+            self._require(field, getattr(self, field) * self.hidden_size >= 1, f"at least 1 / {self.hidden_size}")
+        for field in ("layer_norm_eps", "group_layer_norm_eps"):
+            self._require(field, getattr(self, field) > 0, "greater than 0")
+        self._require("hidden_act", self.hidden_act in ACT2FN, f"one of {sorted(ACT2FN)}")
+        heads = self.num_attention_heads
+        self._require(
+            "num_attention_heads",
+            heads >= 2 and heads % 2 == 0 and self.hidden_size % heads == 0,
+            f"even, half of them for each stripe direction, and divide hidden_size={self.hidden_size}",
+        )
+        heads = self.num_group_attention_heads
+        self._require(
+            "num_group_attention_heads",
+            heads >= 1 and self.hidden_size % heads == 0,
+            f"a divisor of hidden_size={self.hidden_size}",
+        )
+        width = self.stripe_width
+        self._require("stripe_width", width >= 2 and width % 2 == 0, "an even number of tokens, 2 or more")
         indices = list(self.group_layer_indices)
-        if indices != sorted(set(indices)) or any(not 0 <= index < self.num_hidden_layers for index in indices):
-            raise ValueError(
-                "group_layer_indices must be ascending layer indices in "
-                f"[0, {self.num_hidden_layers - 1}] (num_hidden_layers={self.num_hidden_layers}), got {indices}."
-            )
-        if len(self.num_group_tokens) != len(indices) or any(number < 1 for number in self.num_group_tokens):
-            raise ValueError(
-                f"num_group_tokens must have one positive number for each of the {len(indices)} GP Blocks in "
-                f"group_layer_indices={indices}, got {list(self.num_group_tokens)}."
-            )
+        last = self.num_hidden_layers - 1
+        self._require(
+            "group_layer_indices",
+            indices == sorted(set(indices)) and all(0 <= index <= last for index in indices),
+            f"ascending layer indices in [0, {last}] (num_hidden_layers={self.num_hidden_layers})",
+        )
+        self._require(
+            "num_group_tokens",
+            len(self.num_group_tokens) == len(indices) and all(number >= 1 for number in self.num_group_tokens),
+            f"one positive number for each of the {len(indices)} GP Blocks of group_layer_indices={indices}",
+        )
 
 
 __all__ = ["GPViTConfig"]

@@ -20,7 +20,7 @@ from transformers import UperNetConfig
 from transformers import initialization as init
 from transformers.models.upernet.modeling_upernet import UperNetFCNHead, UperNetHead
 
-from .layers import ConvBNReLU, check_batch_statistics, check_label_ids
+from .layers import ConvBNReLU, check_batch_statistics, checked_label_ids
 
 
 _DEFAULT_HIDDEN_SIZE = {"segformer": 256, "upernet": 512}
@@ -77,6 +77,8 @@ class SegformerHead(nn.Module):
 
 def build_decode_head(config, in_channels: list[int], linear_levels: bool = False) -> nn.Module:
     """The head that `config.decode_head_type` names, for maps of `in_channels` channels."""
+    if config.num_labels < 1:
+        raise ValueError(f"num_labels must be at least 1 for a decode head, got num_labels={config.num_labels}.")
     hidden_size = config.decoder_hidden_size or _DEFAULT_HIDDEN_SIZE[config.decode_head_type]
     if config.decode_head_type == "segformer":
         return SegformerHead(in_channels, hidden_size, config.num_labels, config.decoder_dropout_rate, linear_levels)
@@ -111,10 +113,14 @@ def check_head_batch_statistics(decode_head: nn.Module, pixel_values: torch.Tens
         check_batch_statistics(decode_head, pixel_values.shape[0], pixel_values)
 
 
-def check_segmentation_labels(labels: torch.Tensor, pixel_values: torch.Tensor, config) -> None:
-    """Raises a ValueError unless `labels` are class ids (B, H, W) at the size of `pixel_values`."""
+def checked_segmentation_labels(labels: torch.Tensor, pixel_values: torch.Tensor, config) -> torch.Tensor:
+    """The labels as int64.
+
+    Raises:
+        ValueError: they aren't class ids (B, H, W) at the size of `pixel_values`.
+    """
     batch, _, height, width = pixel_values.shape
-    check_label_ids(labels, (batch, height, width), config.num_labels, config.semantic_loss_ignore_index)
+    return checked_label_ids(labels, (batch, height, width), config.num_labels, config.semantic_loss_ignore_index)
 
 
 def semantic_segmentation_loss(
@@ -131,7 +137,6 @@ def semantic_segmentation_loss(
     what a Trainer passes to any loss; none is needed.
     """
     upsampled = resize_bilinear(logits.float(), labels.shape[-2:])
-    labels = labels.long()
     total = F.cross_entropy(upsampled, labels, ignore_index=ignore_index, reduction="sum")
     loss = total / (labels != ignore_index).sum().clamp(min=1)
     if auxiliary_logits is not None:

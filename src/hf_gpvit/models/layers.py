@@ -206,6 +206,8 @@ class ConvBNReLU(nn.Module):
 
 def check_pixel_values(pixel_values: torch.Tensor, num_channels: int) -> None:
     """Raises a ValueError that says what is wrong unless `pixel_values` is float (B, num_channels, H, W)."""
+    if not isinstance(pixel_values, torch.Tensor):
+        raise ValueError(f"pixel_values must be a tensor from the image processor, got {type(pixel_values).__name__}.")
     shape = tuple(pixel_values.shape)
     if pixel_values.ndim != 4:
         raise ValueError(f"pixel_values must be (batch, {num_channels}, height, width), got shape {shape}.")
@@ -219,27 +221,33 @@ def check_pixel_values(pixel_values: torch.Tensor, num_channels: int) -> None:
         )
 
 
-def check_label_ids(labels: torch.Tensor, shape: tuple[int, ...], num_labels: int, ignore_index: int) -> None:
-    """Raises a ValueError unless `labels` are integers of that shape in [0, num_labels) or `ignore_index`.
+def checked_label_ids(
+    labels: torch.Tensor, shape: tuple[int, ...], num_labels: int, ignore_index: int
+) -> torch.Tensor:
+    """The class ids as int64, which the losses want.
 
-    The range is checked on CPU and outside compilation only: elsewhere it would wait for the device.
+    Raises:
+        ValueError: they aren't integers of that shape in [0, num_labels) or `ignore_index`. The range is checked on
+            CPU and outside compilation only: elsewhere it would wait for the device.
     """
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(f"labels must be integer class ids (torch.int64), got {labels.dtype}.")
     if tuple(labels.shape) != shape:
         raise ValueError(f"labels must have shape {shape} to go with pixel_values, got {tuple(labels.shape)}.")
+    labels = labels.long()
     if labels.device.type != "cpu" or torch.compiler.is_compiling():
-        return
+        return labels
     invalid = labels[((labels < 0) | (labels >= num_labels)) & (labels != ignore_index)]
     if invalid.numel():
         raise ValueError(
             f"labels must be in [0, {num_labels - 1}] (num_labels={num_labels}) or {ignore_index} (ignored), "
             f"got {invalid.unique().tolist()[:10]}."
         )
+    return labels
 
 
 def checked_classification_labels(labels: torch.Tensor, pixel_values: torch.Tensor, config) -> torch.Tensor:
-    """The labels for the loss, class ids as int64.
+    """The labels as the loss of the problem type wants them.
 
     Raises:
         ValueError: they do not fit the batch and the problem type.
@@ -249,8 +257,7 @@ def checked_classification_labels(labels: torch.Tensor, pixel_values: torch.Tens
     if config.problem_type == "single_label_classification" or (
         config.problem_type is None and num_labels > 1 and not is_float
     ):
-        check_label_ids(labels, (batch,), num_labels, ignore_index=-100)
-        return labels.long()
+        return checked_label_ids(labels, (batch,), num_labels, ignore_index=-100)
     shapes = [(batch, num_labels)] + ([(batch,)] if num_labels == 1 else [])
     if not is_float or tuple(labels.shape) not in shapes:
         raise ValueError(

@@ -44,7 +44,7 @@ from .decode_head import (
     build_auxiliary_head,
     build_decode_head,
     check_head_batch_statistics,
-    check_segmentation_labels,
+    checked_segmentation_labels,
     init_decode_head,
     semantic_segmentation_loss,
 )
@@ -269,13 +269,21 @@ class GPViTLocalLayer(GradientCheckpointingLayer, GPViTLayer):
         return depthwise_channels_last(self.convolution, hidden_states).flatten(1, 2)
 
 
-class GPViTGrouping(MultiHeadAttention):
-    """Feature grouping (Equation 2): every group token gathers a weighted sum of image tokens per head."""
+class GPViTGroupAttention(MultiHeadAttention):
+    """Attention between image and group tokens, with normed queries; keys and values are the subclass's."""
 
     def __init__(self, config: GPViTConfig):
         channels, num_heads = config.hidden_size, config.num_group_attention_heads
         super().__init__(config, num_heads, channels // num_heads)
         self.query_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
+
+
+class GPViTGrouping(GPViTGroupAttention):
+    """Feature grouping (Equation 2): every group token gathers a weighted sum of image tokens per head."""
+
+    def __init__(self, config: GPViTConfig):
+        super().__init__(config)
+        channels = config.hidden_size
         self.key_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
         self.key = nn.Linear(channels, channels)
 
@@ -307,13 +315,12 @@ class GPViTMixer(nn.Module):
         return groups + self.drop_path(self.channel_mlp(self.channel_norm(groups)))
 
 
-class GPViTUngrouping(MultiHeadAttention):
+class GPViTUngrouping(GPViTGroupAttention):
     """Feature ungrouping (Equation 5): every image token queries the updated groups."""
 
     def __init__(self, config: GPViTConfig):
-        channels, num_heads = config.hidden_size, config.num_group_attention_heads
-        super().__init__(config, num_heads, channels // num_heads)
-        self.query_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
+        super().__init__(config)
+        channels = config.hidden_size
         self.key_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
         self.query = nn.Linear(channels, channels)
         self.key = nn.Linear(channels, channels)
@@ -385,15 +392,13 @@ class GPViTGroupLayer(GPViTLayer):
         return depthwise_channels_last(self.convolution, hidden_states.unflatten(1, grid)).flatten(1, 2)
 
 
-class GPViTGroupPooler(MultiHeadAttention):
+class GPViTGroupPooler(GPViTGroupAttention):
     """Pooling by one learned query that attends to all tokens, with unprojected values (official code)."""
 
     def __init__(self, config: GPViTConfig):
-        channels, num_heads = config.hidden_size, config.num_group_attention_heads
-        super().__init__(config, num_heads, channels // num_heads)
-        self.group_token = nn.Parameter(torch.zeros(1, 1, channels))
-        self.query_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
-        self.key = nn.Linear(channels, channels, bias=False)
+        super().__init__(config)
+        self.group_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        self.key = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """(B, N, C) -> (B, C)."""
@@ -431,11 +436,17 @@ class GPViTFeatureNorms(nn.ModuleDict):
             self._normed(outputs, stage).unflatten(1, grid).permute(0, 3, 1, 2) for stage in self.config.out_features
         )
 
+    def check_out_features(self) -> None:
+        """Raises a ValueError where `config.out_features` was changed to a stage that has no norm here."""
+        for stage in self.config.out_features:
+            if stage not in self and stage != self.config.stage_names[-1]:
+                raise ValueError(
+                    f"out_features names {stage!r}, but this model was built with norms for {list(self)}."
+                )
+
     def _normed(self, outputs: GPViTModelOutput, stage: str) -> torch.Tensor:
         if stage == self.config.stage_names[-1]:
             return outputs.last_hidden_state
-        if stage not in self:
-            raise ValueError(f"out_features names {stage!r}, but this model was built with norms for {list(self)}.")
         return self[stage](outputs.hidden_states[self.config.stage_names.index(stage)])
 
 
@@ -567,6 +578,7 @@ class GPViTBackbone(BackboneMixin, GPViTPreTrainedModel):
         >>> [tuple(feature_map.shape) for feature_map in feature_maps]
         [(1, 64, 12, 15), (1, 64, 12, 15)]
         ```"""
+        self.feature_norms.check_out_features()
         outputs = self.gpvit(pixel_values, **kwargs)
         return GPViTBackboneOutput(
             feature_maps=self.feature_norms(outputs, token_grid(*pixel_values.shape[-2:])),
@@ -673,8 +685,9 @@ class GPViTForSemanticSegmentation(GPViTPreTrainedModel):
         """
         check_pixel_values(pixel_values, self.config.num_channels)
         check_head_batch_statistics(self.decode_head, pixel_values)
+        self.feature_norms.check_out_features()
         if labels is not None:
-            check_segmentation_labels(labels, pixel_values, self.config)
+            labels = checked_segmentation_labels(labels, pixel_values, self.config)
         outputs = self.gpvit(pixel_values, **kwargs)
         feature_maps = self.feature_norms(outputs, token_grid(*pixel_values.shape[-2:]))
         logits = self.decode_head(feature_maps)
