@@ -132,6 +132,12 @@ class GPViTSemanticSegmenterOutput(AttentionOutputs, SemanticSegmenterOutput):
         Scores before the softmax, at an eighth of the image's size rounded up.{AttentionOutputs.__doc__}"""
 
 
+def recorded(outputs: GPViTModelOutput) -> dict[str, tuple[torch.Tensor, ...] | None]:
+    """What the trunk recorded on request, to be handed on by the classes around it."""
+    keys = ("hidden_states", "attentions", "group_attentions", "ungroup_attentions")
+    return {key: getattr(outputs, key) for key in keys}
+
+
 def token_grid(height: int, width: int) -> tuple[int, int]:
     """Rows and columns of tokens that the stem, of stride 8, makes of an image."""
     return ceil_div(height, 8), ceil_div(width, 8)
@@ -486,6 +492,9 @@ class GPViTPreTrainedModel(PreTrainedModel):
         elif isinstance(module, GPViTGroupPooler):
             init.zeros_(module.group_token)
 
+    def get_input_embeddings(self) -> nn.Module:
+        return self.base_model.embeddings.projection
+
     @staticmethod
     def token_grid(height: int, width: int) -> tuple[int, int]:
         """Rows and columns of tokens that an image of `height` x `width` pixels becomes."""
@@ -528,9 +537,6 @@ class GPViTModel(GPViTPreTrainedModel):
         self.pooler = POOLERS[config.pooling_type](config) if add_pooling_layer else None
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embeddings.projection
-
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
     @auto_docstring
@@ -559,9 +565,6 @@ class GPViTBackbone(BackboneMixin, GPViTPreTrainedModel):
         self.feature_norms = GPViTFeatureNorms(config)
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        return self.gpvit.get_input_embeddings()
-
     @can_return_tuple
     @filter_output_hidden_states
     @auto_docstring
@@ -582,10 +585,7 @@ class GPViTBackbone(BackboneMixin, GPViTPreTrainedModel):
         outputs = self.gpvit(pixel_values, **kwargs)
         return GPViTBackboneOutput(
             feature_maps=self.feature_norms(outputs, token_grid(*pixel_values.shape[-2:])),
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            group_attentions=outputs.group_attentions,
-            ungroup_attentions=outputs.ungroup_attentions,
+            **recorded(outputs),
         )
 
 
@@ -609,9 +609,6 @@ class GPViTForImageClassification(GPViTPreTrainedModel):
         if isinstance(module, nn.Linear):
             init.normal_(module.weight, std=0.01)
 
-    def get_input_embeddings(self) -> nn.Module:
-        return self.gpvit.get_input_embeddings()
-
     @can_return_tuple
     @auto_docstring
     def forward(
@@ -631,10 +628,7 @@ class GPViTForImageClassification(GPViTPreTrainedModel):
         return GPViTImageClassifierOutput(
             loss=loss,
             logits=logits,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            group_attentions=outputs.group_attentions,
-            ungroup_attentions=outputs.ungroup_attentions,
+            **recorded(outputs),
         )
 
 
@@ -666,9 +660,6 @@ class GPViTForSemanticSegmentation(GPViTPreTrainedModel):
         # This class always needs hidden states, and hooks can't be installed while it is being compiled.
         maybe_install_capturing_hooks(self)
 
-    def get_input_embeddings(self) -> nn.Module:
-        return self.gpvit.get_input_embeddings()
-
     @can_return_tuple
     @filter_output_hidden_states
     @auto_docstring
@@ -695,10 +686,7 @@ class GPViTForSemanticSegmentation(GPViTPreTrainedModel):
         return GPViTSemanticSegmenterOutput(
             loss=loss,
             logits=logits,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            group_attentions=outputs.group_attentions,
-            ungroup_attentions=outputs.ungroup_attentions,
+            **recorded(outputs),
         )
 
     def _loss(
