@@ -16,8 +16,8 @@
     python scripts/finetune_with_trainer.py --dataset path/or/name --model gpvit-nano --image_size 64 \\
         --output_dir outputs/classifier --num_train_epochs 30 --per_device_train_batch_size 64 --learning_rate 1e-3
 
-`--model` is a preset (random weights) or a folder or Hub name of a pretrained model. All arguments of
-`transformers.TrainingArguments` work too. The folder it leaves loads with `AutoModelForImageClassification`.
+`--model` is a preset (random weights) or a folder or Hub name of a pretrained GPViT. The fields of
+`transformers.TrainingArguments` are arguments too. The folder it leaves loads with `AutoModelForImageClassification`.
 """
 
 from dataclasses import dataclass, field
@@ -25,7 +25,14 @@ from dataclasses import dataclass, field
 import torch
 from datasets import ClassLabel, Dataset, load_dataset
 from torchvision.transforms import v2
-from transformers import AutoModelForImageClassification, HfArgumentParser, PreTrainedModel, Trainer, TrainingArguments
+from transformers import (
+    AutoModelForImageClassification,
+    HfArgumentParser,
+    PreTrainedModel,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
 
 from hf_gpvit import GPViTConfig, GPViTForImageClassification
 from hf_gpvit.data import image_processor_for
@@ -46,11 +53,17 @@ class Arguments:
 
 def build_model(arguments: Arguments, labels: list[str]) -> PreTrainedModel:
     fields = {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
-    if arguments.image_size is not None:
-        fields["image_size"] = arguments.image_size
     if arguments.model in GPViTConfig.presets():
+        if arguments.image_size is not None:
+            fields["image_size"] = arguments.image_size
         return GPViTForImageClassification(GPViTConfig.from_preset(arguments.model, **fields))
-    return AutoModelForImageClassification.from_pretrained(arguments.model, ignore_mismatched_sizes=True, **fields)
+    model, loading = AutoModelForImageClassification.from_pretrained(
+        arguments.model, ignore_mismatched_sizes=True, output_loading_info=True, **fields
+    )
+    lost = [name for name, *_ in loading["mismatched_keys"] if not name.startswith("classifier.")]
+    if lost:
+        raise ValueError(f"--model {arguments.model!r} does not fit its own config: {lost} have other shapes.")
+    return model
 
 
 def class_names(dataset: Dataset, column: str) -> list[str]:
@@ -66,10 +79,11 @@ def class_names(dataset: Dataset, column: str) -> list[str]:
 def main() -> None:
     arguments, training_arguments = HfArgumentParser((Arguments, TrainingArguments)).parse_args_into_dataclasses()
     training_arguments.remove_unused_columns = False  # the transforms below make the columns that the model takes
+    set_seed(training_arguments.seed)
     train_set = load_dataset(arguments.dataset, split=arguments.train_split)
     eval_set = load_dataset(arguments.dataset, split=arguments.eval_split)
     model = build_model(arguments, class_names(train_set, arguments.label_column))
-    image_processor = image_processor_for(model)
+    image_processor = image_processor_for(model, arguments.image_size)
     crop = image_processor.crop_size
     augment = v2.Compose(
         [
@@ -100,7 +114,7 @@ def main() -> None:
         processing_class=image_processor,
         compute_metrics=accuracy,
     )
-    trainer.train()
+    trainer.train(resume_from_checkpoint=training_arguments.resume_from_checkpoint)
     trainer.save_model()
     trainer.save_metrics("eval", trainer.evaluate())
 

@@ -109,7 +109,11 @@ def test_missing_unexpected_and_misshapen_entries_are_named(official):
         (lambda state: {}, "another architecture"),
         (lambda state: state | {"backbone.pos_embed": torch.zeros(1, 784, 100)}, r"unknown variant.*\(1, 784, 100\)"),
         (lambda state: {k: v for k, v in state.items() if "head" not in k}, "exactly one of the classifiers"),
-        (lambda state: {"state_dict": {"epoch": 3}}, "neither a dict of tensors"),
+        (lambda state: {"state_dict": {"epoch": 3}}, "neither a dict of names"),
+        (lambda state: state | {7: torch.zeros(1)}, "neither a dict of names"),
+        (lambda state: state | {"head.fc.bias": torch.zeros(1000, dtype=torch.int32)}, "floating-point tensors"),
+        (lambda state: state | {"head.fc.weight": torch.tensor(1.0)}, r"head.fc.weight must hold .*got shape \(\)"),
+        (lambda state: state | {"backbone.pos_embed": torch.zeros(1, 0, 216)}, r"square grid.*\(1, 0, 216\)"),
     ],
 )
 def test_other_architectures(official, change, message):
@@ -127,7 +131,11 @@ def test_damaged_files(official, tmp_path):
     path = tmp_path / "checkpoint.pth"
     torch.save({"state_dict": official}, path)
     whole = path.read_bytes()
-    for content in (b"", b"no checkpoint at all", whole[: len(whole) // 2], whole[:100]):
+    flipped = whole[:1000] + bytes(255 - byte for byte in whole[1000:3000]) + whole[3000:]
+    torch.save({"state_dict": official}, path, _use_new_zipfile_serialization=False)
+    legacy = path.read_bytes()
+    cuts = [legacy[:length] for length in (16, 28, 52, 1000, len(legacy) // 2)]
+    for content in (b"", b"no checkpoint at all", whole[: len(whole) // 2], whole[:100], flipped, *cuts):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="checkpoint.pth"):
             convert_checkpoint(path)

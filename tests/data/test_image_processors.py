@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import v2
-from transformers import AutoImageProcessor
+from transformers import AutoImageProcessor, ViTConfig, ViTModel
 
 from hf_gpvit.data import image_processor_for, load_label_set
 
@@ -142,3 +142,9 @@ def test_reloaded_model_keeps_label_reduction(family, tmp_path):
     """The label map of a saved config has been through JSON."""
     family.segmentor_class(ade20k_config(family)).save_pretrained(tmp_path)
     assert image_processor_for(family.segmentor_class.from_pretrained(tmp_path)).do_reduce_labels
+
+
+def test_models_of_other_families_are_refused():
+    model = ViTModel(ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16))
+    with pytest.raises(ValueError, match="type in .*'gpvit'.*got 'vit'"):
+        image_processor_for(model)

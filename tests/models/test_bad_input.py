@@ -181,7 +181,7 @@ def test_small_integers_are_pixel_ids(segmentor, dtype):
 )
 def test_targets_that_do_not_fit_the_problem_type(family, problem_type, num_labels, labels):
     model = family.classifier_class(family.config(problem_type=problem_type, num_labels=num_labels)).eval()
-    words = f"labels must be floating point of shape (2, {num_labels}) (num_labels={num_labels}"
+    words = f"labels must be a floating-point tensor of shape (2, {num_labels}) (num_labels={num_labels}"
     message = assert_refused(model, words, pixel_values(), labels=labels)
     assert problem_type in message
     assert f"{labels.dtype} of shape {tuple(labels.shape)}" in message
@@ -227,3 +227,16 @@ def test_segmentor_without_classes_and_stages(family):
         family.segmentor_class(family.config(num_labels=0))
     with pytest.raises(ValueError, match=r"out_features must have at least one of the stages .*got \[\]"):
         family.config(out_features=[])
+
+
+@pytest.mark.parametrize("labels", [[1, 2], "cat", 3], ids=lambda labels: type(labels).__name__)
+def test_labels_that_are_no_tensor(family, labels):
+    for cls in (family.classifier_class, family.segmentor_class):
+        with pytest.raises(ValueError, match=f"labels must be .*{type(labels).__name__}"):
+            cls(family.config())(torch.randn(2, 3, 16, 16), labels=labels)
+
+
+def test_labels_with_one_class_leave_nothing_to_learn(family):
+    segmentor = family.segmentor_class(family.config(num_labels=1))
+    with pytest.raises(ValueError, match="num_labels of at least 2.*got 1"):
+        segmentor(torch.randn(2, 3, 16, 16), labels=torch.zeros(2, 16, 16, dtype=torch.long))

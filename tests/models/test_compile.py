@@ -13,6 +13,8 @@
 # limitations under the License.
 """torch.compile without graph breaks, and without a recompilation for every new size."""
 
+import pickle
+
 import pytest
 import torch
 from test_forward import assert_same
@@ -29,7 +31,10 @@ def _fresh_compiler():
 @pytest.mark.parametrize("index", range(5), ids=["model", "backbone", "classifier", "segformer", "upernet"])
 @torch.no_grad()
 def test_every_class_compiles_and_six_sizes_recompile_twice_at_most(family, index):
-    """Odd and even token grids, padded and whole stems; the first graph is static, the next ones dynamic."""
+    """Odd and even token grids, padded and whole stems; the first graph is static, the next ones dynamic.
+
+    Grids of one or two tokens are left out: PyTorch compiles sizes of 0 and 1 apart from all others.
+    """
     model = family.models()[index]
     counter = CompileCounter()
     compiled = torch.compile(model, fullgraph=True, backend=counter)
@@ -37,6 +42,17 @@ def test_every_class_compiles_and_six_sizes_recompile_twice_at_most(family, inde
         pixel_values = torch.randn(2, 3, *size)
         assert_same(compiled(pixel_values), model(pixel_values), atol=1e-5, rtol=1e-5)
     assert counter.frame_count <= 3
+
+
+@pytest.mark.parametrize("index", range(5), ids=["model", "backbone", "classifier", "segformer", "upernet"])
+@torch.no_grad()
+def test_recorded_outputs_compile_at_the_first_call(family, index):
+    flags = {"output_hidden_states": True, "output_attentions": True}
+    pixel_values = torch.randn(2, 3, 33, 47)
+    for model in (family.models()[index], pickle.loads(pickle.dumps(family.models()[index]))):
+        compiled = torch.compile(model, fullgraph=True, backend="eager")
+        actual = compiled(pixel_values, **flags)
+        assert_same(actual, model(pixel_values, **flags), atol=1e-5, rtol=1e-5)
 
 
 def test_training_compiles(family):

@@ -186,3 +186,13 @@ def test_nano_preset_reloads_equal(family, tmp_path):
     loaded = family.config_class.from_pretrained(tmp_path)
     assert loaded.to_dict() == config.to_dict()
     assert loaded.out_features == config.out_features
+
+
+def test_a_changed_config_leaves_its_preset_alone(family):
+    for preset in family.config_class.presets():
+        config = family.config_class.from_preset(preset)
+        expected = config.to_dict()
+        for value in vars(config).values():
+            if isinstance(value, list):
+                value.clear()
+        assert family.config_class.from_preset(preset).to_dict() == expected

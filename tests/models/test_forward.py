@@ -14,6 +14,7 @@
 """What every model of every family does with an image, in eval mode."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -136,3 +137,31 @@ def test_models_use_no_layout_that_only_copies_can_give(family):
     model(torch.randn(2, 3, 40, 40))
     assert strides
     assert all(strides)
+
+
+@torch.no_grad()
+def test_pickled_and_copied_models_are_the_same(family):
+    pixel_values = torch.randn(1, 3, 40, 40)
+    for model in family.models():
+        expected = model(pixel_values, output_hidden_states=True)
+        for clone in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+            assert_same(clone(pixel_values, output_hidden_states=True), expected, atol=0, rtol=0)
+
+
+def test_hooks_of_users_survive_pickling(family):
+    model = family.model_class(family.config())
+    for module in model.modules():
+        module.register_forward_hook(print)
+    clone = pickle.loads(pickle.dumps(model))
+    assert all(print in module._forward_hooks.values() for module in clone.modules())
+
+
+@torch.no_grad()
+def test_float64_stays_float64(family):
+    """Nothing inside falls back to float32: the implementations agree to float64's precision."""
+    pixel_values = torch.randn(1, 3, 33, 47, dtype=torch.float64)
+    for model in family.models():
+        model.double().set_attn_implementation("eager")
+        expected = model(pixel_values)
+        model.set_attn_implementation("sdpa")
+        assert_same(model(pixel_values), expected, atol=1e-12, rtol=1e-12)

@@ -161,9 +161,24 @@ def test_only_inner_stages_have_norms_of_their_own():
     norm = backbone.feature_norms["stage2"]
     expected = norm(outputs.hidden_states[2]).transpose(1, 2).unflatten(-1, (5, 7))
     torch.testing.assert_close(outputs.feature_maps[1], expected)
+    backbone.out_features = ["stage2", "stage4"]
+    assert len(backbone(torch.randn(1, 3, 40, 40)).feature_maps) == 2
     backbone.out_features = ["stage1"]
-    with pytest.raises(ValueError, match="stage1', but this model was built with norms for \\['stem', 'stage2'\\]"):
+    with pytest.raises(ValueError, match=r"out_features .*\['stage1'\].*norms for \['stem', 'stage2'\]"):
         backbone(torch.randn(1, 3, 40, 40))
+
+
+def test_a_segmentor_keeps_the_stages_it_was_built_with():
+    model = GPViTForSemanticSegmentation(GPVIT.config()).eval()
+    pixel_values = torch.randn(1, 3, 40, 40)
+    expected = model(pixel_values).logits
+    model.config.out_features = ["stage1"]
+    assert torch.equal(model(pixel_values).logits, expected)
+
+
+def test_group_maps_want_eval_mode():
+    with pytest.raises(ValueError, match="eval mode.*training=True"):
+        GPViTModel(GPVIT.config()).train().group_maps(torch.randn(1, 3, 40, 40))
 
 
 def test_upernet_auxiliary_head_reads_the_last_map_and_only_for_the_loss():

@@ -25,7 +25,7 @@ from hf_gpvit.conversion import convert_checkpoint
 from official import FEATURES, LOGITS, arrays, checkpoint, fixture, image, needs_references
 
 
-# MODELS of the paper: parameters of the backbone, with pooling, with a 1000-way classifier.
+# Parameters of the backbone, with pooling, with a 1000-way classifier.
 PARAMETERS = {
     "gpvit-l1": (9_325_544, 9_372_848, 9_589_848),
     "gpvit-l2": (23_691_532, 23_813_680, 24_162_680),
@@ -73,7 +73,7 @@ def test_segmentor(segmentor):
         torch.testing.assert_close(logits, expected[f"{head}_{size[0]}x{size[1]}"], **LOGITS)
     if segmentor.auxiliary_head is not None:
         outputs = segmentor.gpvit(image(1, 128, 128), output_hidden_states=True)
-        auxiliary = segmentor.auxiliary_head(segmentor.feature_norms(outputs, (16, 16)))
+        auxiliary = segmentor.auxiliary_head(segmentor.feature_norms(outputs, segmentor.stages, (16, 16)))
         torch.testing.assert_close(auxiliary[:, ::10], expected["upernet_auxiliary_128x128"], **LOGITS)
 
 

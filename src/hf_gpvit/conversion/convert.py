@@ -63,9 +63,19 @@ def _state_dict(checkpoint: str | PathLike | Mapping[str, Any]) -> Mapping[str, 
     content = checkpoint if isinstance(checkpoint, Mapping) else _load(Path(checkpoint))
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise ValueError("The checkpoint holds neither a dict of tensors nor a dict with one under 'state_dict'.")
+    if not isinstance(content, Mapping) or not all(_is_entry(*item) for item in content.items()):
+        raise ValueError(
+            "The checkpoint holds neither a dict of names and floating-point tensors nor a dict with one under "
+            "'state_dict'."
+        )
     return content
+
+
+def _is_entry(name: Any, value: Any) -> bool:
+    """Whether it belongs in a state dict: only BatchNorm's counters are integers."""
+    if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+        return False
+    return value.is_floating_point() or (value.dtype == torch.int64 and name.endswith("num_batches_tracked"))
 
 
 def _load(path: Path) -> Any:
@@ -78,7 +88,7 @@ def _load(path: Path) -> Any:
             f"{path} holds more than tensors and plain containers, or is damaged; it was not loaded, since loading "
             f"it could run code. {error}"
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # a damaged file can break torch's readers anywhere
         raise ValueError(f"{path} is truncated, empty or no PyTorch checkpoint: {error}") from error
 
 
@@ -105,7 +115,7 @@ def _task(state_dict: Mapping[str, torch.Tensor]) -> str:
 def _config(family, task: str, state_dict: Mapping[str, torch.Tensor]) -> PreTrainedConfig:
     preset = _preset(family, state_dict)
     fields = {"image_size": _image_size(family, state_dict)}
-    num_labels = state_dict[heads.CLASSIFIER[task]].shape[0]
+    num_labels = _num_labels(heads.CLASSIFIER[task], state_dict)
     if (task, num_labels) in heads.LABEL_SETS:
         fields["id2label"] = load_label_set(heads.LABEL_SETS[task, num_labels]).id2label
     else:
@@ -127,10 +137,17 @@ def _preset(family, state_dict: Mapping[str, torch.Tensor]) -> str:
     return family.PRESET_BY_SIZE[size]
 
 
+def _num_labels(name: str, state_dict: Mapping[str, torch.Tensor]) -> int:
+    shape = tuple(state_dict[name].shape)
+    if not shape or shape[0] < 1:
+        raise ValueError(f"{name} must hold the weights of at least one class, (classes, ...), got shape {shape}.")
+    return shape[0]
+
+
 def _image_size(family, state_dict: Mapping[str, torch.Tensor]) -> int:
     name, stride = family.POSITIONS
     shape = tuple(state_dict[name].shape)
-    if len(shape) != 3 or isqrt(shape[1]) ** 2 != shape[1]:
+    if len(shape) != 3 or shape[1] < 1 or isqrt(shape[1]) ** 2 != shape[1]:
         raise ValueError(f"{name} must hold a square grid of positions, (1, side * side, channels), got {shape}.")
     return isqrt(shape[1]) * stride
 

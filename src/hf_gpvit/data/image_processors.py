@@ -25,23 +25,28 @@ CROP_RATIO = {"gpvit": 224 / 256, "hrvit": 0.9}
 SEGMENTATION_SIZE = {"shortest_edge": 512, "longest_edge": 2048}
 
 
-def image_processor_for(model: PreTrainedModel) -> BaseImageProcessor:
+def image_processor_for(model: PreTrainedModel, image_size: int | None = None) -> BaseImageProcessor:
     """The image processor that feeds `model` as its paper does at test time.
 
-    Classifiers and trunks: shorter side resized bicubically, square centre crop of `config.image_size`. Segmentors:
-    fitted into 512 x 2048 with the ratio kept; a segmentor with ADE20K's labels also reduces them by one (0 becomes
-    255, ignored). Pixels are normalised with ImageNet's mean and standard deviation.
+    Classifiers and trunks: shorter side resized bicubically, centre crop of `image_size` (by default the config's).
+    Segmentors: fitted into 512 x 2048 with the ratio kept; a segmentor with ADE20K's labels also reduces them by one
+    (0 becomes 255, ignored). Pixels are normalised with ImageNet's mean and standard deviation.
 
     The built-in class can't round the resized sides up to multiples of 32, as the official ADE20K evaluation does
     with a second resize; the model takes any size without it.
+
+    Raises:
+        ValueError: the model is of another family.
     """
+    if model.config.model_type not in CROP_RATIO:
+        raise ValueError(f"model must be of a type in {list(CROP_RATIO)}, got {model.config.model_type!r}.")
     if type(model).__name__.endswith("ForSemanticSegmentation"):
         return SegformerImageProcessor(
             size=SEGMENTATION_SIZE,
             default_to_square=False,
             do_reduce_labels=model.config.id2label == load_label_set("ade20k").id2label,
         )
-    image_size = model.config.image_size
+    image_size = image_size or model.config.image_size
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     return ViTImageProcessor(
         size={"shortest_edge": int(max(height, width) / CROP_RATIO[model.config.model_type])},

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Configuration that both model families share: presets, labels, backbone stages and decode heads."""
 
+from copy import deepcopy
 from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -57,7 +58,7 @@ class HighResolutionConfig(BackboneConfigMixin, PreTrainedConfig):
         """
         if name not in cls._presets:
             raise ValueError(f"Unknown preset {name!r}; {cls.__name__} has {', '.join(cls._presets)}.")
-        return cls(**cls._presets[name] | kwargs)
+        return cls(**deepcopy(cls._presets[name]) | kwargs)
 
     def __post_init__(self, **kwargs):
         self._fill_label2id()

@@ -73,9 +73,9 @@ class GPViTConfig(HighResolutionConfig):
             Channels of the convolutional stem.
         num_stem_convs (`int`, *optional*, defaults to 0):
             Extra 3x3 convolutions of the stem.
-        group_layer_indices (`list[int]`, *optional*, defaults to `[1, 4, 7, 10]`):
+        group_layer_indices (`list[int]`, *optional*, defaults to `(1, 4, 7, 10)`):
             Layers that are GP Blocks, counted from 0, ascending; all others are LePE layers.
-        num_group_tokens (`list[int]`, *optional*, defaults to `[64, 32, 32, 16]`):
+        num_group_tokens (`list[int]`, *optional*, defaults to `(64, 32, 32, 16)`):
             Group tokens M of each GP Block.
         num_group_attention_heads (`int`, *optional*, defaults to 6):
             Heads of feature grouping, of feature ungrouping and of the "group" pooling; divides `hidden_size`.

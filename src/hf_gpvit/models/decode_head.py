@@ -20,7 +20,7 @@ from transformers import UperNetConfig
 from transformers import initialization as init
 from transformers.models.upernet.modeling_upernet import UperNetFCNHead, UperNetHead
 
-from .layers import ConvBNReLU, check_batch_statistics, checked_label_ids
+from .layers import ConvBNReLU, at_least_float32, check_batch_statistics, checked_label_ids
 
 
 _DEFAULT_HIDDEN_SIZE = {"segformer": 256, "upernet": 512}
@@ -117,8 +117,11 @@ def checked_segmentation_labels(labels: torch.Tensor, pixel_values: torch.Tensor
     """The labels as int64.
 
     Raises:
-        ValueError: they aren't class ids (B, H, W) at the size of `pixel_values`.
+        ValueError: they aren't class ids (B, H, W) at the size of `pixel_values`, or there is but one class, which
+            leaves nothing to learn.
     """
+    if config.num_labels < 2:
+        raise ValueError(f"labels need num_labels of at least 2, the background included, got {config.num_labels}.")
     batch, _, height, width = pixel_values.shape
     return checked_label_ids(labels, (batch, height, width), config.num_labels, config.semantic_loss_ignore_index)
 
@@ -136,7 +139,7 @@ def semantic_segmentation_loss(
     Without a labelled pixel the loss is 0 (the mean of nothing would be NaN and spoil the weights). `kwargs` are
     what a Trainer passes to any loss; none is needed.
     """
-    upsampled = resize_bilinear(logits.float(), labels.shape[-2:])
+    upsampled = resize_bilinear(at_least_float32(logits), labels.shape[-2:])
     total = F.cross_entropy(upsampled, labels, ignore_index=ignore_index, reduction="sum")
     loss = total / (labels != ignore_index).sum().clamp(min=1)
     if auxiliary_logits is not None:

@@ -25,6 +25,7 @@ from torch import nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from transformers import initialization as init
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import output_capturing
 from transformers.utils.generic import maybe_autocast
 
 
@@ -42,6 +43,11 @@ def in_own_precision(module: nn.Module, hidden_states: torch.Tensor) -> torch.Te
     dtypes = (parameter.dtype for parameter in module.parameters() if parameter.is_floating_point())
     with maybe_autocast(hidden_states.device.type, enabled=False):
         return module(hidden_states.to(next(dtypes, hidden_states.dtype)))
+
+
+def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in float32, or in float64 where it is that already."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def depthwise_channels_last(conv: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -128,11 +134,23 @@ def eager_attention_forward(
     scores = query @ key.transpose(-1, -2) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
-    weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = at_least_float32(scores).softmax(dim=-1).to(query.dtype)
     return (weights @ value).transpose(1, 2), weights
 
 
-class MultiHeadAttention(nn.Module):
+class RecordedModule(nn.Module):
+    """A module whose outputs transformers records by forward hooks; these are closures, which can't be pickled.
+
+    They are left out of the pickle; the model that is unpickled installs them again.
+    """
+
+    def __getstate__(self) -> dict:
+        hooks = self._forward_hooks
+        kept = {key: hook for key, hook in hooks.items() if hook.__module__ != output_capturing.__name__}
+        return self.__dict__ | {"_forward_hooks": type(hooks)(kept)}
+
+
+class MultiHeadAttention(RecordedModule):
     """Scaled dot-product attention by the implementation that the config names; projections are the subclass's.
 
     Head h owns channels [h * head_dim, (h + 1) * head_dim).
@@ -230,6 +248,8 @@ def checked_label_ids(
         ValueError: they aren't integers of that shape in [0, num_labels) or `ignore_index`. The range is checked on
             CPU and outside compilation only: elsewhere it would wait for the device.
     """
+    if not isinstance(labels, torch.Tensor):
+        raise ValueError(f"labels must be a tensor of integer class ids, got {type(labels).__name__}.")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(f"labels must be integer class ids (torch.int64), got {labels.dtype}.")
     if tuple(labels.shape) != shape:
@@ -253,17 +273,19 @@ def checked_classification_labels(labels: torch.Tensor, pixel_values: torch.Tens
         ValueError: they do not fit the batch and the problem type.
     """
     batch, num_labels = pixel_values.shape[0], config.num_labels
-    is_float = labels.is_floating_point()
+    is_float = isinstance(labels, torch.Tensor) and labels.is_floating_point()
     if config.problem_type == "single_label_classification" or (
         config.problem_type is None and num_labels > 1 and not is_float
     ):
         return checked_label_ids(labels, (batch,), num_labels, ignore_index=-100)
     shapes = [(batch, num_labels)] + ([(batch,)] if num_labels == 1 else [])
     if not is_float or tuple(labels.shape) not in shapes:
+        is_tensor = isinstance(labels, torch.Tensor)
+        got = f"{labels.dtype} of shape {tuple(labels.shape)}" if is_tensor else type(labels).__name__
         raise ValueError(
-            f"labels must be floating point of shape {shapes[0]} (num_labels={num_labels}, "
+            f"labels must be a floating-point tensor of shape {shapes[0]} (num_labels={num_labels}, "
             f"problem_type={config.problem_type!r}), or integer class ids of shape ({batch},) for single-label "
-            f"classification; got {labels.dtype} of shape {tuple(labels.shape)}."
+            f"classification; got {got}."
         )
     return labels
 

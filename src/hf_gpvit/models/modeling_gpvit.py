@@ -52,6 +52,8 @@ from .layers import (
     ConvBNReLU,
     DropPath,
     MultiHeadAttention,
+    RecordedModule,
+    at_least_float32,
     ceil_div,
     check_batch_statistics,
     check_pixel_values,
@@ -164,7 +166,7 @@ class GPViTEmbeddings(nn.Module):
         if statically_known_true(grid[0] == self.grid[0]) and statically_known_true(grid[1] == self.grid[1]):
             return self.position_embeddings
         positions = self.position_embeddings.unflatten(1, self.grid).permute(0, 3, 1, 2)
-        resized = F.interpolate(positions.float(), size=grid, mode="bicubic", align_corners=False)
+        resized = F.interpolate(at_least_float32(positions), size=grid, mode="bicubic", align_corners=False)
         return resized.to(positions.dtype).flatten(2).transpose(1, 2)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
@@ -247,7 +249,7 @@ class GPViTLocalAttention(nn.Module):
         return self.projection(torch.cat([vertical, horizontal], dim=-1))
 
 
-class GPViTLayer(nn.Module):
+class GPViTLayer(RecordedModule):
     """What every layer of the trunk is: it takes tokens (B, N, C) and their grid, and returns tokens (B, N, C)."""
 
 
@@ -436,19 +438,9 @@ class GPViTFeatureNorms(nn.ModuleDict):
         super().__init__({stage: nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) for stage in self_normed})
         self.config = config
 
-    def forward(self, outputs: GPViTModelOutput, grid: tuple[int, int]) -> tuple[torch.Tensor, ...]:
-        """Hidden states (B, N, C) of the trunk -> one (B, C, h, w) map for each of `config.out_features`."""
-        return tuple(
-            self._normed(outputs, stage).unflatten(1, grid).permute(0, 3, 1, 2) for stage in self.config.out_features
-        )
-
-    def check_out_features(self) -> None:
-        """Raises a ValueError where `config.out_features` was changed to a stage that has no norm here."""
-        for stage in self.config.out_features:
-            if stage not in self and stage != self.config.stage_names[-1]:
-                raise ValueError(
-                    f"out_features names {stage!r}, but this model was built with norms for {list(self)}."
-                )
+    def forward(self, outputs: GPViTModelOutput, stages: list[str], grid: tuple[int, int]) -> tuple[torch.Tensor, ...]:
+        """Hidden states (B, N, C) of the trunk -> one (B, C, h, w) map for each of `stages`."""
+        return tuple(self._normed(outputs, stage).unflatten(1, grid).permute(0, 3, 1, 2) for stage in stages)
 
     def _normed(self, outputs: GPViTModelOutput, stage: str) -> torch.Tensor:
         if stage == self.config.stage_names[-1]:
@@ -474,6 +466,21 @@ class GPViTPreTrainedModel(PreTrainedModel):
         "group_attentions": OutputRecorder(GPViTGrouping, index=1),
         "ungroup_attentions": OutputRecorder(GPViTUngrouping, index=1),
     }
+
+    def post_init(self):
+        super().post_init()
+        self._install_hooks()
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self._output_capturing_hooks_installed = False
+        self._install_hooks()
+
+    def _install_hooks(self):
+        # From the start, since transformers can't install them while a model is being compiled. Those of the classes
+        # around the trunk are the trunk's.
+        maybe_install_capturing_hooks(self.base_model)
+        self._output_capturing_hooks_installed = True
 
     @classmethod
     def _can_set_attn_implementation(cls) -> bool:
@@ -505,7 +512,12 @@ class GPViTPreTrainedModel(PreTrainedModel):
         """What each group gathers from where (Figure 6): one (B, M, h, w) map per GP Block, averaged over heads.
 
         Every map sums to 1 over its h x w tokens. Works under any attention implementation.
+
+        Raises:
+            ValueError: the model is in train mode, where BatchNorm would count the images as a batch.
         """
+        if self.training:
+            raise ValueError("group_maps needs a model in eval mode, got training=True; call model.eval() first.")
         outputs = self.base_model(pixel_values, output_group_attentions=True)
         grid = token_grid(*pixel_values.shape[-2:])
         return tuple(weights.mean(dim=1).unflatten(-1, grid) for weights in outputs.group_attentions)
@@ -581,10 +593,15 @@ class GPViTBackbone(BackboneMixin, GPViTPreTrainedModel):
         >>> [tuple(feature_map.shape) for feature_map in feature_maps]
         [(1, 64, 12, 15), (1, 64, 12, 15)]
         ```"""
-        self.feature_norms.check_out_features()
+        built = {*self.feature_norms, self.stage_names[-1]}
+        unknown = [stage for stage in self.out_features if stage not in built]
+        if unknown:
+            raise ValueError(
+                f"out_features was changed to {unknown}; built were norms for {list(self.feature_norms)}."
+            )
         outputs = self.gpvit(pixel_values, **kwargs)
         return GPViTBackboneOutput(
-            feature_maps=self.feature_norms(outputs, token_grid(*pixel_values.shape[-2:])),
+            feature_maps=self.feature_norms(outputs, self.out_features, token_grid(*pixel_values.shape[-2:])),
             **recorded(outputs),
         )
 
@@ -640,7 +657,8 @@ class GPViTForImageClassification(GPViTPreTrainedModel):
 class GPViTForSemanticSegmentation(GPViTPreTrainedModel):
     def __init__(self, config: GPViTConfig):
         super().__init__(config)
-        in_channels = [config.hidden_size] * len(config.out_features)
+        self.stages = list(config.out_features)
+        in_channels = [config.hidden_size] * len(self.stages)
         self.num_labels = config.num_labels
         self.gpvit = GPViTModel(config, add_pooling_layer=False)
         self.feature_norms = GPViTFeatureNorms(config)
@@ -654,11 +672,6 @@ class GPViTForSemanticSegmentation(GPViTPreTrainedModel):
         super()._init_weights(module)
         # The trunk initialises itself: the convolutions that come here are those of the heads.
         init_decode_head(module)
-
-    def post_init(self):
-        super().post_init()
-        # This class always needs hidden states, and hooks can't be installed while it is being compiled.
-        maybe_install_capturing_hooks(self)
 
     @can_return_tuple
     @filter_output_hidden_states
@@ -676,11 +689,10 @@ class GPViTForSemanticSegmentation(GPViTPreTrainedModel):
         """
         check_pixel_values(pixel_values, self.config.num_channels)
         check_head_batch_statistics(self.decode_head, pixel_values)
-        self.feature_norms.check_out_features()
         if labels is not None:
             labels = checked_segmentation_labels(labels, pixel_values, self.config)
         outputs = self.gpvit(pixel_values, **kwargs)
-        feature_maps = self.feature_norms(outputs, token_grid(*pixel_values.shape[-2:]))
+        feature_maps = self.feature_norms(outputs, self.stages, token_grid(*pixel_values.shape[-2:]))
         logits = self.decode_head(feature_maps)
         loss = self._loss(logits, feature_maps, labels) if labels is not None else None
         return GPViTSemanticSegmenterOutput(

@@ -1,0 +1,73 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The scripts run as a user runs them, on pictures that the tests draw."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from hf_gpvit import GPViTConfig, GPViTForImageClassification
+
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for split, count in (("train", 6), ("test", 2)):
+        for color in ("red", "green", "blue"):
+            for index in range(count):
+                path = folder / split / color / f"{index}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (40 + index, 30), color).save(path)
+    return folder
+
+
+def finetune(pictures, output, *arguments):
+    command = [sys.executable, SCRIPTS / "finetune_with_trainer.py", "--dataset", pictures, "--output_dir", output]
+    options = ["--max_steps", "2", "--per_device_train_batch_size", "4", "--report_to", "none", "--use_cpu"]
+    subprocess.run([*map(str, command), *options, *arguments], check=True, capture_output=True, text=True)
+    code = (
+        "import hf_gpvit, sys; from transformers import pipeline;"
+        "print(pipeline('image-classification', model=sys.argv[1])(sys.argv[2])[0]['label'])"
+    )
+    picture = str(pictures / "test" / "red" / "0.png")
+    answer = subprocess.run(
+        [sys.executable, "-c", code, str(output), picture], check=True, capture_output=True, text=True
+    )
+    assert answer.stdout.strip() in ("red", "green", "blue")
+    assert 0 <= json.loads((output / "eval_results.json").read_text())["eval_accuracy"] <= 1
+
+
+def test_finetuning_a_preset_from_folder_to_pipeline(pictures, tmp_path):
+    finetune(pictures, tmp_path / "model", "--model", "gpvit-nano", "--image_size", "32", "--seed", "3")
+    assert GPViTConfig.from_pretrained(tmp_path / "model").image_size == 32
+
+
+def test_finetuning_keeps_pretrained_weights_at_another_size(pictures, tmp_path):
+    """Only the classifier starts anew; with a learning rate of zero the trunk is what it was."""
+    pretrained = GPViTForImageClassification(GPViTConfig.from_preset("gpvit-nano", num_labels=7))
+    pretrained.save_pretrained(tmp_path / "pretrained")
+    options = ("--model", str(tmp_path / "pretrained"), "--image_size", "32", "--learning_rate", "0")
+    finetune(pictures, tmp_path / "model", *options)
+    model = GPViTForImageClassification.from_pretrained(tmp_path / "model")
+    assert model.config.num_labels == 3
+    for name, parameter in model.gpvit.named_parameters():
+        assert torch.equal(parameter, pretrained.gpvit.get_parameter(name)), name
