@@ -97,6 +97,27 @@ def test_bfloat16(family):
     assert (autocast - expected).abs().max() <= 0.02 * expected.std()
 
 
+@pytest.mark.parametrize("head", ["segformer", "upernet"])
+@torch.no_grad()
+def test_bfloat16_segmentors_are_as_good_as_their_rounded_weights_allow(family, head):
+    """Rounding nothing but the weights moves dense logits by up to 0.05 of their deviation: that is the yardstick."""
+    config = family.config_class.from_preset(f"{family.name}-nano", num_labels=11, decode_head_type=head)
+    model = family.segmentor_class(config).eval()
+    pixel_values = torch.randn(1, 3, 128, 160)
+    expected = model(pixel_values).logits
+
+    def error(logits):
+        return (logits.float() - expected).abs().max() / expected.std()
+
+    rounded = copy.deepcopy(model).to(torch.bfloat16)
+    yardstick = error(copy.deepcopy(rounded).float()(pixel_values).logits)
+    with torch.autocast("cpu", torch.bfloat16):
+        autocast = error(model(pixel_values).logits)
+    assert yardstick < 0.05
+    assert autocast <= 2 * yardstick
+    assert error(rounded(pixel_values).logits) <= 2.5 * yardstick
+
+
 @torch.no_grad()
 def test_saved_and_loaded_in_bfloat16(family, tmp_path):
     for model in family.models():

@@ -1,0 +1,86 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The Python blocks of the pages in docs/ run, in order and in one namespace, as a reader would paste them."""
+
+import json
+import re
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from transformers import AutoModelForImageClassification, AutoModelForSemanticSegmentation
+
+from official import checkpoint
+
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def python_blocks(page):
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return [textwrap.dedent(block) for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)]
+
+
+def draw_photos(root):
+    for color, name in (("orange", "cat"), ("brown", "dog")):
+        (root / name).mkdir(parents=True)
+        for index in range(1, 6):
+            image = Image.new("RGB", (60 + index, 50), "skyblue")
+            ImageDraw.Draw(image).ellipse((10, 10, 40, 40), fill=color)
+            image.save(root / name / f"{index}.jpg")
+
+
+def draw_scenes(root):
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+    for index in range(1, 6):
+        box = (5 * index, 10, 5 * index + 30, 40)
+        for folder, mode, ground, ball in (("images/{}.jpg", "RGB", "green", "white"), ("masks/{}.png", "L", 0, 1)):
+            image = Image.new(mode, (70, 50), ground)
+            ImageDraw.Draw(image).ellipse(box, fill=ball)
+            image.save(root / folder.format(index))
+    (root / "classes.json").write_text(json.dumps(["background", "ball"]))
+
+
+def test_fine_tune_on_my_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw_photos(tmp_path / "my-photos")
+    draw_scenes(tmp_path / "my-scenes")
+    torch.save({"state_dict": checkpoint("gpvit/gpvit_l1_statedict.json")}, "gpvit_l1.pth")
+    namespace = {}
+    code = python_blocks("fine-tune-on-my-folder.md")
+    assert sum("num_train_epochs=30" in block for block in code) == 1
+    for block in code:
+        exec(compile(block.replace("num_train_epochs=30", "num_train_epochs=1"), "page", "exec"), namespace)
+
+    classifier = AutoModelForImageClassification.from_pretrained("outputs/my-classifier")
+    assert classifier.config.id2label == {0: "cat", 1: "dog"}
+    assert {result["label"] for result in namespace["classify"]("my-photos/cat/1.jpg")} == {"cat", "dog"}
+    segmentor = AutoModelForSemanticSegmentation.from_pretrained("outputs/my-segmentor")
+    assert segmentor.config.id2label == {0: "background", 1: "ball"}
+    segments = namespace["segment"]("my-scenes/images/1.jpg")
+    assert {segment["label"] for segment in segments} <= {"background", "ball"}
+    assert np.sum([np.asarray(segment["mask"]) == 255 for segment in segments], axis=0).tolist() == [[1] * 70] * 50
+    assert namespace["segment"].image_processor.size["height"] == 128
+    assert namespace["model"].config.label2id == {"background": 0, "ball": 1}
+
+
+def test_pages_refer_to_files_that_exist():
+    for page in DOCS.glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith("<!-- Copyright 2026 The hf-gpvit authors -->\n")
+        for link in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
+            assert (DOCS / link).exists(), f"{page.name}: {link}"
