@@ -146,7 +146,9 @@ class RecordedModule(nn.Module):
 
     def __getstate__(self) -> dict:
         hooks = self._forward_hooks
-        kept = {key: hook for key, hook in hooks.items() if hook.__module__ != output_capturing.__name__}
+        kept = {
+            key: hook for key, hook in hooks.items() if getattr(hook, "__module__", None) != output_capturing.__name__
+        }
         return self.__dict__ | {"_forward_hooks": type(hooks)(kept)}
 
 
