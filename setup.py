@@ -49,7 +49,6 @@ setup(
     extras_require={"train": TRAIN, "hub": HUB, "dev": TRAIN + DEV},
     entry_points={"console_scripts": ["hf-gpvit=hf_gpvit_cli:main"]},
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],

@@ -52,7 +52,7 @@ class Arguments:
 
 
 def build_model(arguments: Arguments, labels: list[str]) -> PreTrainedModel:
-    fields = {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
+    fields = {"id2label": dict(enumerate(labels))}  # the config derives label2id
     if arguments.model in GPViTConfig.presets():
         if arguments.image_size is not None:
             fields["image_size"] = arguments.image_size

@@ -69,5 +69,6 @@ def test_finetuning_keeps_pretrained_weights_at_another_size(pictures, tmp_path)
     finetune(pictures, tmp_path / "model", *options)
     model = GPViTForImageClassification.from_pretrained(tmp_path / "model")
     assert model.config.num_labels == 3
+    assert model.config.label2id == {"blue": 0, "green": 1, "red": 2}
     for name, parameter in model.gpvit.named_parameters():
         assert torch.equal(parameter, pretrained.gpvit.get_parameter(name)), name

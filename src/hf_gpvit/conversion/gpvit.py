@@ -15,6 +15,7 @@
 
 from ..models.configuration_gpvit import GPViTConfig
 from ..models.modeling_gpvit import GPViTForImageClassification, GPViTForSemanticSegmentation
+from .heads import BATCH_NORM_ENTRY
 
 
 CONFIG_CLASS = GPViTConfig
@@ -32,17 +33,16 @@ POSITIONS = ("backbone.pos_embed", 8)
 SEGMENTATION_DROP_PATH_RATE = {"gpvit-l1": 0.1, "gpvit-l2": 0.1, "gpvit-l3": 0.2, "gpvit-l4": 0.2}
 
 # (pattern of the whole official name, our name); exactly one pattern matches each entry.
-_BATCH_NORM_ENTRY = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
 _LAYER = r"backbone\.layers\.(\d+)\."
 _PROPAGATION = r"gpvit.layers.\1.propagation."
 NAMES = [
     (r"backbone\.pos_embed", r"gpvit.embeddings.position_embeddings"),
     (r"backbone\.patch_embed\.stem\.0\.weight", r"gpvit.embeddings.stem.0.convolution.weight"),
-    (r"backbone\.patch_embed\.stem\.1\." + _BATCH_NORM_ENTRY, r"gpvit.embeddings.stem.0.batch_norm.\1"),
+    (r"backbone\.patch_embed\.stem\.1\." + BATCH_NORM_ENTRY, r"gpvit.embeddings.stem.0.batch_norm.\1"),
     (r"backbone\.patch_embed\.convs\.0\.weight", r"gpvit.embeddings.stem.1.convolution.weight"),
-    (r"backbone\.patch_embed\.convs\.1\." + _BATCH_NORM_ENTRY, r"gpvit.embeddings.stem.1.batch_norm.\1"),
+    (r"backbone\.patch_embed\.convs\.1\." + BATCH_NORM_ENTRY, r"gpvit.embeddings.stem.1.batch_norm.\1"),
     (r"backbone\.patch_embed\.convs\.3\.weight", r"gpvit.embeddings.stem.2.convolution.weight"),
-    (r"backbone\.patch_embed\.convs\.4\." + _BATCH_NORM_ENTRY, r"gpvit.embeddings.stem.2.batch_norm.\1"),
+    (r"backbone\.patch_embed\.convs\.4\." + BATCH_NORM_ENTRY, r"gpvit.embeddings.stem.2.batch_norm.\1"),
     (r"backbone\.patch_embed\.projection\.(weight|bias)", r"gpvit.embeddings.projection.\1"),
     # LePE layers
     (_LAYER + r"norm1\.(weight|bias)", r"gpvit.layers.\1.attention_norm.\2"),
@@ -76,7 +76,7 @@ NAMES = [
     (_LAYER + r"un_group_layer\.ffn\.layers\.0\.0\.(weight|bias)", _PROPAGATION + r"mlp.fc1.\2"),
     (_LAYER + r"un_group_layer\.ffn\.layers\.1\.(weight|bias)", _PROPAGATION + r"mlp.fc2.\2"),
     (_LAYER + r"dwconv\.0\.weight", r"gpvit.layers.\1.convolution.convolution.weight"),
-    (_LAYER + r"dwconv\.1\." + _BATCH_NORM_ENTRY, r"gpvit.layers.\1.convolution.batch_norm.\2"),
+    (_LAYER + r"dwconv\.1\." + BATCH_NORM_ENTRY, r"gpvit.layers.\1.convolution.batch_norm.\2"),
     # end of the trunk, pooling, classifier; the segmentors' norms count layers from 0, stages count from 1
     (r"backbone\.ln1\.(weight|bias)", r"gpvit.norm.\1"),
     (r"backbone\.norm2\.(weight|bias)", r"feature_norms.stage3.\1"),

@@ -25,19 +25,20 @@ HEAD_SIGNATURE = {
     "upernet": "decode_head.fpn_bottleneck.conv.weight",
 }
 
-_ENTRY = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
+# The last part of a BatchNorm entry's name, in heads and backbones.
+BATCH_NORM_ENTRY = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
 NAMES = {
     "segformer": [
         (r"decode_head\.convs\.(\d+)\.conv\.(weight|bias)", r"decode_head.levels.\1.convolution.\2"),
-        (r"decode_head\.convs\.(\d+)\.bn\." + _ENTRY, r"decode_head.levels.\1.batch_norm.\2"),
+        (r"decode_head\.convs\.(\d+)\.bn\." + BATCH_NORM_ENTRY, r"decode_head.levels.\1.batch_norm.\2"),
         (r"decode_head\.fusion_conv\.conv\.weight", r"decode_head.fusion.convolution.weight"),
-        (r"decode_head\.fusion_conv\.bn\." + _ENTRY, r"decode_head.fusion.batch_norm.\1"),
+        (r"decode_head\.fusion_conv\.bn\." + BATCH_NORM_ENTRY, r"decode_head.fusion.batch_norm.\1"),
         (r"decode_head\.conv_seg\.(weight|bias)", r"decode_head.classifier.\1"),
     ],
     "upernet": [
         (r"(decode_head|auxiliary_head)\.conv_seg\.(weight|bias)", r"\1.classifier.\2"),
         (r"(decode_head|auxiliary_head)\.(.+)\.conv\.weight", r"\1.\2.conv.weight"),
-        (r"(decode_head|auxiliary_head)\.(.+)\.bn\." + _ENTRY, r"\1.\2.batch_norm.\3"),
+        (r"(decode_head|auxiliary_head)\.(.+)\.bn\." + BATCH_NORM_ENTRY, r"\1.\2.batch_norm.\3"),
     ],
 }
 
