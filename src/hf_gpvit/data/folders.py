@@ -23,12 +23,10 @@ import numpy as np
 from PIL import ExifTags, Image
 from transformers.utils import logging
 
+from ..extras import import_extra
 
-try:
-    import datasets
-except ImportError as error:
-    raise ImportError('load_folder needs the `datasets` library: pip install "hf-gpvit[train]"') from error
 
+datasets = import_extra("datasets")
 logger = logging.get_logger(__name__)
 
 TEST_FOLDERS = ("test", "val", "valid", "validation")

@@ -1,0 +1,130 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A folder is there whole or not at all."""
+
+import os
+import stat
+import sys
+
+import pytest
+
+from hf_gpvit.files import atomic_folder
+
+
+def write(folder, text="new"):
+    (folder / "sub").mkdir()
+    (folder / "sub" / "file.txt").write_text(text)
+
+
+def contents(root):
+    """Text by relative path of every file, hidden ones too."""
+    return {path.relative_to(root).as_posix(): path.read_text() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("as_path", [str, lambda path: path])
+def test_appears_only_at_the_end(tmp_path, as_path):
+    path = tmp_path / "a" / "b" / "model"
+    with atomic_folder(as_path(path)) as folder:
+        assert folder.is_dir() and list(folder.iterdir()) == []
+        # a rename can't leave the file system
+        assert folder.parent == path.parent
+        write(folder)
+        assert not path.exists()
+    assert contents(tmp_path) == {"a/b/model/sub/file.txt": "new"}
+    assert [child.name for child in path.parent.iterdir()] == ["model"]
+
+
+def test_relative_path_although_the_working_folder_changes(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with atomic_folder("model") as folder:
+        os.chdir(tmp_path / "elsewhere")
+        write(folder)
+    assert contents(tmp_path) == {"model/sub/file.txt": "new"}
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("exists", [False, True])
+def test_nothing_is_left_of_a_failure(tmp_path, error, exists):
+    path = tmp_path / "model"
+    if exists:
+        path.mkdir()
+        write(path, "old")
+    with pytest.raises(error, match="stop"), atomic_folder(path) as folder:
+        write(folder)
+        raise error("stop")
+    assert contents(tmp_path) == ({"model/sub/file.txt": "old"} if exists else {})
+    assert [child.name for child in tmp_path.iterdir()] == ["model"] * exists
+
+
+def test_older_folders_move_aside(tmp_path):
+    for text in ("first", "second", "third"):
+        with atomic_folder(tmp_path / "model") as folder:
+            write(folder, text)
+    assert contents(tmp_path) == {
+        "model-1/sub/file.txt": "first",
+        "model-2/sub/file.txt": "second",
+        "model/sub/file.txt": "third",
+    }
+
+
+def test_older_folder_stays_until_the_end(tmp_path):
+    (tmp_path / "model").mkdir()
+    write(tmp_path / "model", "old")
+    with atomic_folder(tmp_path / "model"):
+        assert (tmp_path / "model" / "sub" / "file.txt").read_text() == "old"
+        assert not (tmp_path / "model-1").exists()
+    assert (tmp_path / "model-1" / "sub" / "file.txt").read_text() == "old"
+
+
+def test_names_that_are_taken_are_skipped(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model-1").write_text("a file")
+    (tmp_path / "model-3").mkdir()
+    with atomic_folder(tmp_path / "model") as folder:
+        write(folder)
+    assert (tmp_path / "model-1").read_text() == "a file"
+    assert list((tmp_path / "model-2").iterdir()) == list((tmp_path / "model-3").iterdir()) == []
+    assert (tmp_path / "model" / "sub" / "file.txt").read_text() == "new"
+
+
+def test_file_in_the_way(tmp_path):
+    """Said before anything is written."""
+    (tmp_path / "model").write_text("a file")
+    with pytest.raises(NotADirectoryError, match="model is a file; give the name"), atomic_folder(tmp_path / "model"):
+        pytest.fail("the block ran")
+    assert contents(tmp_path) == {"model": "a file"}
+
+
+def test_folder_that_comes_meanwhile_moves_aside(tmp_path):
+    with atomic_folder(tmp_path / "model") as folder:
+        write(folder, "mine")
+        with atomic_folder(tmp_path / "model") as other:
+            write(other, "theirs")
+    assert contents(tmp_path) == {"model-1/sub/file.txt": "theirs", "model/sub/file.txt": "mine"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no permission bits")
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_permissions_are_those_of_mkdir(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        (tmp_path / "plain").mkdir()
+        with atomic_folder(tmp_path / "model"):
+            pass
+        (tmp_path / "plain2").mkdir()
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes["model"] == modes["plain"] == modes["plain2"] == 0o777 & ~umask
