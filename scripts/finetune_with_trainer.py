@@ -22,20 +22,12 @@
 
 from dataclasses import dataclass, field
 
-import torch
 from datasets import ClassLabel, Dataset, load_dataset
-from torchvision.transforms import v2
-from transformers import (
-    AutoModelForImageClassification,
-    HfArgumentParser,
-    PreTrainedModel,
-    Trainer,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import HfArgumentParser, Trainer, TrainingArguments, set_seed
 
-from hf_gpvit import GPViTConfig, GPViTForImageClassification
 from hf_gpvit.data import image_processor_for
+from hf_gpvit.data.transforms import TrainTransform
+from hf_gpvit.training import build_model
 
 
 @dataclass
@@ -51,57 +43,34 @@ class Arguments:
     eval_split: str = field(default="test", metadata={"help": "Split to evaluate on."})
 
 
-def build_model(arguments: Arguments, labels: list[str]) -> PreTrainedModel:
-    fields = {"id2label": dict(enumerate(labels))}  # the config derives label2id
-    if arguments.model in GPViTConfig.presets():
-        if arguments.image_size is not None:
-            fields["image_size"] = arguments.image_size
-        return GPViTForImageClassification(GPViTConfig.from_preset(arguments.model, **fields))
-    model, loading = AutoModelForImageClassification.from_pretrained(
-        arguments.model, ignore_mismatched_sizes=True, output_loading_info=True, **fields
-    )
-    lost = [name for name, *_ in loading["mismatched_keys"] if not name.startswith("classifier.")]
-    if lost:
-        raise ValueError(f"--model {arguments.model!r} does not fit its own config: {lost} have other shapes.")
-    return model
-
-
-def class_names(dataset: Dataset, column: str) -> list[str]:
-    feature = dataset.features.get(column)
-    if not isinstance(feature, ClassLabel):
+def load_split(arguments: Arguments, split: str) -> Dataset:
+    """The split with the columns `image` and `label`."""
+    dataset = load_dataset(arguments.dataset, split=split)
+    columns = {arguments.image_column: "image", arguments.label_column: "label"}
+    missing = columns.keys() - dataset.features.keys()
+    if missing:
+        raise ValueError(f"{arguments.dataset!r} has no column {', '.join(missing)}, but {list(dataset.features)}.")
+    dataset = dataset.select_columns(list(columns)).rename_columns(columns)
+    if not isinstance(dataset.features["label"], ClassLabel):
         raise ValueError(
-            f"--label_column {column!r} must be a ClassLabel column of the dataset, got {feature}; "
-            f"its columns are {dict(dataset.features)}."
+            f"--label_column {arguments.label_column!r} must be a ClassLabel column, got {dataset.features['label']}."
         )
-    return feature.names
+    return dataset
 
 
 def main() -> None:
     arguments, training_arguments = HfArgumentParser((Arguments, TrainingArguments)).parse_args_into_dataclasses()
     training_arguments.remove_unused_columns = False  # the transforms below make the columns that the model takes
     set_seed(training_arguments.seed)
-    train_set = load_dataset(arguments.dataset, split=arguments.train_split)
-    eval_set = load_dataset(arguments.dataset, split=arguments.eval_split)
-    model = build_model(arguments, class_names(train_set, arguments.label_column))
-    image_processor = image_processor_for(model, arguments.image_size)
-    crop = image_processor.crop_size
-    augment = v2.Compose(
-        [
-            v2.RandomResizedCrop((crop["height"], crop["width"]), scale=(0.5, 1.0), antialias=True),
-            v2.RandomHorizontalFlip(),
-            v2.ToImage(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(image_processor.image_mean, image_processor.image_std),
-        ]
-    )
-
-    def train_transform(batch):
-        images = [augment(image.convert("RGB")) for image in batch[arguments.image_column]]
-        return {"pixel_values": images, "labels": batch[arguments.label_column]}
+    train_set, eval_set = (load_split(arguments, split) for split in (arguments.train_split, arguments.eval_split))
+    names = train_set.features["label"].names
+    model = build_model(arguments.model, "image-classification", names, arguments.image_size)
+    image_size = arguments.image_size or model.config.image_size
+    image_processor = image_processor_for(model, image_size)
 
     def eval_transform(batch):
-        images = [image.convert("RGB") for image in batch[arguments.image_column]]
-        return {"labels": batch[arguments.label_column]} | image_processor(images, return_tensors="pt")
+        images = [image.convert("RGB") for image in batch["image"]]
+        return {"labels": batch["label"]} | image_processor(images, return_tensors="pt")
 
     def accuracy(prediction):
         return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
@@ -109,7 +78,7 @@ def main() -> None:
     trainer = Trainer(
         model,
         training_arguments,
-        train_dataset=train_set.with_transform(train_transform),
+        train_dataset=train_set.with_transform(TrainTransform(image_processor, image_size)),
         eval_dataset=eval_set.with_transform(eval_transform),
         processing_class=image_processor,
         compute_metrics=accuracy,

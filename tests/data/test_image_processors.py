@@ -148,3 +148,14 @@ def test_models_of_other_families_are_refused():
     model = ViTModel(ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16))
     with pytest.raises(ValueError, match="type in .*'gpvit'.*got 'vit'"):
         image_processor_for(model)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((60, 80), (96, 128)), ((200, 100), (192, 96)), ((10, 300), (13, 384))]
+)
+def test_segmentation_at_another_size(family, size, expected):
+    """The shorter side becomes `image_size`, but the longer one at most four times that."""
+    processor = image_processor_for(family.segmentor_class(family.config()), 96)
+    height, width = pixel_values(processor, noise(*size)).shape[-2:]
+    assert (height, width) == pytest.approx(expected, abs=1)
+    assert max(height, width) <= 4 * 96

@@ -1,0 +1,67 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A model for a dataset: from a preset, or from pretrained weights."""
+
+from collections.abc import Sequence
+
+from transformers import AutoModelForImageClassification, AutoModelForSemanticSegmentation, PreTrainedModel
+
+from ..registration import MODEL_CLASSES
+
+
+AUTO_CLASSES = {
+    "image-classification": AutoModelForImageClassification,
+    "semantic-segmentation": AutoModelForSemanticSegmentation,
+}
+# What depends on the classes of the dataset, and may therefore start anew.
+HEADS = ("classifier.", "decode_head.", "auxiliary_head.")
+
+
+def build_model(model: str, task: str, class_names: Sequence[str], image_size: int | None = None) -> PreTrainedModel:
+    """A model of `model` for `task` and these classes.
+
+    Args:
+        model: Preset ("gpvit-nano": random weights), or folder or Hub name of a pretrained model of any task, whose
+            head is kept where it fits.
+        task: "image-classification" or "semantic-segmentation".
+        class_names: Names of the classes in the order of their ids.
+        image_size: Side in pixels of the images that a preset's position embeddings are made for. Default: the
+            preset's. Pretrained models keep theirs.
+
+    Raises:
+        ValueError: `task` is unknown, or the pretrained weights don't fit their own config.
+        OSError: `model` is neither a preset nor a model.
+    """
+    if task not in AUTO_CLASSES:
+        raise ValueError(f"task must be one of {', '.join(AUTO_CLASSES)}, got {task!r}.")
+    fields = {"id2label": dict(enumerate(class_names))}  # the config derives label2id
+    presets = {preset: config_class for config_class in MODEL_CLASSES for preset in config_class.presets()}
+    if model not in presets:
+        try:
+            return _pretrained(model, task, fields)
+        except OSError as error:
+            raise OSError(f"{model!r} is no preset ({', '.join(presets)}), and not to be loaded: {error}") from error
+    if image_size is not None:
+        fields["image_size"] = image_size
+    return AUTO_CLASSES[task].from_config(presets[model].from_preset(model, **fields))
+
+
+def _pretrained(model: str, task: str, fields: dict) -> PreTrainedModel:
+    pretrained, loading = AUTO_CLASSES[task].from_pretrained(
+        model, ignore_mismatched_sizes=True, output_loading_info=True, **fields
+    )
+    lost = [name for name, *_ in loading["mismatched_keys"] if not name.startswith(HEADS)]
+    if lost:
+        raise ValueError(f"The weights of {model!r} don't fit its own config: {lost} have other shapes.")
+    return pretrained
