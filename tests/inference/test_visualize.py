@@ -24,6 +24,7 @@ from hf_gpvit import GPViTForImageClassification, GPViTForSemanticSegmentation, 
 from hf_gpvit.data import load_label_set
 from hf_gpvit.inference import (
     color_palette,
+    group_heatmaps,
     group_map_panel,
     overlay_heatmap,
     overlay_segmentation,
@@ -299,19 +300,47 @@ def test_bad_heatmaps(changes, message):
 # Group maps
 
 
+def most_different(maps: torch.Tensor, number: int) -> list[int]:
+    """The most peaked map, then always the one whose nearest among those taken is farthest away."""
+    taken = [int(maps.flatten(1).var(dim=1).argmax())]
+    while len(taken) < number:
+        nearest = {
+            group: min((maps[group] - maps[other]).norm().item() for other in taken)
+            for group in range(len(maps))
+            if group not in taken
+        }
+        taken.append(max(nearest, key=nearest.get))
+    return taken
+
+
 @pytest.mark.parametrize("model_class", [GPViTModel, GPViTForImageClassification, GPViTForSemanticSegmentation])
 @pytest.mark.parametrize(("block", "num_groups"), [(0, 6), (1, 3), (-1, 1)])
-def test_group_panel_shows_the_most_varied_groups(drawn_texts, model_class, block, num_groups):
+def test_group_panel_shows_the_most_different_groups(drawn_texts, model_class, block, num_groups):
     model, pixel_values, image = tiny(model_class), torch.randn(1, 3, 40, 56), noise(56, 40)
     maps = model.group_maps(pixel_values)[block][0]
-    variances = ((maps - maps.mean(dim=(1, 2), keepdim=True)) ** 2).mean(dim=(1, 2))
-    groups = variances.argsort(descending=True)[:num_groups].tolist()
+    groups = most_different(maps, num_groups)
     panel = group_map_panel(model, pixel_values, image, block=block, num_groups=num_groups)
     assert drawn_texts == ["picture"] + [f"group {group}" for group in groups]
     overlays = {f"group {group}": overlay_heatmap(image, maps[group]) for group in groups}
     columns = {1: 2, 3: 2, 6: 3}[num_groups]
     expected = side_by_side({"picture": image} | overlays, columns=columns, height=256)
     np.testing.assert_array_equal(pixels(panel), pixels(expected))
+
+
+@pytest.mark.parametrize("size", [(56, 40), (112, 80), (9, 200)])
+def test_group_heatmaps(size):
+    model, pixel_values, image = tiny(), torch.randn(1, 3, 40, 56), noise(*size)
+    heatmaps = group_heatmaps(model, pixel_values, image, num_groups=4)
+    maps = model.group_maps(pixel_values)[-1][0]
+    assert list(heatmaps) == most_different(maps, 4)
+    for group, heatmap in heatmaps.items():
+        assert heatmap.size == size
+        np.testing.assert_array_equal(pixels(heatmap), pixels(overlay_heatmap(image, maps[group])))
+
+
+def test_group_heatmaps_that_are_all_the_same():
+    """Of a picture of one token: still as many groups as asked for."""
+    assert set(group_heatmaps(tiny(), torch.randn(1, 3, 8, 8), noise(8, 8), num_groups=5)) == set(range(5))
 
 
 @pytest.mark.parametrize(
@@ -329,8 +358,9 @@ def test_group_panel_shows_the_most_varied_groups(drawn_texts, model_class, bloc
 )
 def test_bad_group_panel_arguments(changes, message):
     arguments = {"model": tiny(), "pixel_values": torch.randn(1, 3, 40, 40), "image": noise(40, 40), "num_groups": 2}
-    with pytest.raises(ValueError, match=message):
-        group_map_panel(**arguments | changes)
+    for draw in (group_heatmaps, group_map_panel):
+        with pytest.raises(ValueError, match=message):
+            draw(**arguments | changes)
 
 
 def test_model_without_gp_blocks():
@@ -441,7 +471,8 @@ def test_train_mode_is_refused():
 
 
 def test_missing_matplotlib_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for name in {"matplotlib"} | {name for name in sys.modules if name.startswith("matplotlib.")}:
+        monkeypatch.setitem(sys.modules, name, None)
     image = noise(60, 40)
     for draw in (
         lambda: overlay_segmentation(image, quarters(), NAMES),

@@ -15,6 +15,7 @@
 
 from .visualize import (
     color_palette,
+    group_heatmaps,
     group_map_panel,
     overlay_heatmap,
     overlay_segmentation,
@@ -25,6 +26,7 @@ from .visualize import (
 
 __all__ = [
     "color_palette",
+    "group_heatmaps",
     "group_map_panel",
     "overlay_heatmap",
     "overlay_segmentation",

@@ -28,6 +28,7 @@ import torch
 from PIL import Image
 from transformers import PreTrainedModel
 
+from ..extras import import_extra
 from ..models.layers import check_pixel_values, merge_windows, window_grid
 
 
@@ -160,7 +161,7 @@ def overlay_heatmap(
     _check_image("image", image)
     _check_alpha(alpha)
     values = _checked_heatmap(heatmap)
-    colormaps = _load_matplotlib().colormaps
+    colormaps = import_extra("matplotlib").colormaps
     if colormap not in colormaps:
         raise ValueError(f"colormap must be one of matplotlib's (inferno, viridis, gray, ...), got {colormap!r}.")
     values = values - values.min()
@@ -170,12 +171,13 @@ def overlay_heatmap(
     return Image.fromarray(_blend(np.asarray(image.convert("RGB")), colors, alpha))
 
 
-def group_map_panel(
+def group_heatmaps(
     model: PreTrainedModel, pixel_values: torch.Tensor, image: Image.Image, block: int = -1, num_groups: int = 8
-) -> Image.Image:
-    """What the groups of one GP Block gather from where (Figure 6 of the paper), in panels beside the picture.
+) -> dict[int, Image.Image]:
+    """The picture under the maps of what the groups of one GP Block gather from where (Figure 6 of the paper).
 
-    Shows the groups whose maps vary most over the picture, the most peaked first; each heatmap has its own scale.
+    Takes the most peaked map, and then the one that differs most from those taken, again and again; each heatmap has
+    its own scale.
 
     Args:
         model: GPViT of any task, in eval mode.
@@ -183,6 +185,9 @@ def group_map_panel(
         image: What `pixel_values` shows, at any size: the centre crop where the processor crops.
         block: Index among the GP Blocks, from the end where negative. Default: the last one.
         num_groups: Number of groups to show. Default 8.
+
+    Returns:
+        Heatmap by group, in the image's size.
 
     Raises:
         ValueError: If the model has no GP Blocks or is in train mode, there is not just one picture, or `block` or
@@ -200,8 +205,17 @@ def group_map_panel(
             f"num_groups must be in 1..{group_counts[block]}, the groups of GP Block {block}, got {num_groups}."
         )
     maps = model.group_maps(pixel_values)[block][0].float()
-    groups = maps.flatten(1).var(dim=1, correction=0).topk(num_groups).indices.tolist()
-    panels = {"picture": image} | {f"group {group}": overlay_heatmap(image, maps[group]) for group in groups}
+    points = maps.flatten(1).cpu().numpy()
+    groups = _far_apart(points, int(points.var(axis=1).argmax()), num_groups)
+    return {group: overlay_heatmap(image, maps[group]) for group in groups}
+
+
+def group_map_panel(
+    model: PreTrainedModel, pixel_values: torch.Tensor, image: Image.Image, block: int = -1, num_groups: int = 8
+) -> Image.Image:
+    """`group_heatmaps` in titled panels beside the picture; takes and raises the same."""
+    heatmaps = group_heatmaps(model, pixel_values, image, block, num_groups)
+    panels = {"picture": image} | {f"group {group}": heatmap for group, heatmap in heatmaps.items()}
     return side_by_side(panels, columns=math.ceil(math.sqrt(len(panels))), height=_GROUP_PANEL_HEIGHT)
 
 
@@ -249,12 +263,19 @@ def _distinct_colors(number: int) -> np.ndarray:
     # Neither near black, which hides the picture, nor near white or grey, which look like no class at all.
     is_color = (np.abs(places[:, 0] - 0.62) < 0.28) & (np.hypot(places[:, 1], places[:, 2]) > 0.05)
     candidates, places = candidates[is_color], places[is_color]
-    chosen = [int(np.abs(candidates - np.array([221, 34, 34])).sum(axis=1).argmin())]
-    distances = np.full(len(candidates), np.inf)
+    red = int(np.abs(candidates - np.array([221, 34, 34])).sum(axis=1).argmin())
+    return candidates[_far_apart(places, red, number)]
+
+
+def _far_apart(points: np.ndarray, first: int, number: int) -> list[int]:
+    """Indices of some of the points (N, D), each after the first as far as can be from those before it."""
+    chosen = [first]
+    distances = np.full(len(points), np.inf)
     while len(chosen) < number:
-        distances = np.minimum(distances, np.linalg.norm(places - places[chosen[-1]], axis=1))
+        distances = np.minimum(distances, np.linalg.norm(points - points[chosen[-1]], axis=1))
+        distances[chosen[-1]] = -1  # not again, even where all points are the same
         chosen.append(int(distances.argmax()))
-    return candidates[chosen]
+    return chosen
 
 
 def _oklab(colors: np.ndarray) -> np.ndarray:
@@ -372,22 +393,11 @@ def _font_size(height: int) -> int:
     return max(14, height // 28)
 
 
-def _load_matplotlib():
-    try:
-        import matplotlib
-        import matplotlib.backends.backend_agg
-        import matplotlib.figure
-        import matplotlib.patches
-    except ImportError as error:
-        raise ImportError('Legends, titles and colormaps need matplotlib: pip install "hf-gpvit[train]".') from error
-    return matplotlib
-
-
 def _figure(width: int, height: int):
     """An empty matplotlib figure of that many pixels, with an Agg canvas."""
-    matplotlib = _load_matplotlib()
-    figure = matplotlib.figure.Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
-    matplotlib.backends.backend_agg.FigureCanvasAgg(figure)
+    figure_class = import_extra("matplotlib.figure").Figure
+    figure = figure_class(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
+    import_extra("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
     return figure
 
 
@@ -405,9 +415,10 @@ def _legend(entries: Sequence[str], colors: np.ndarray, height: int) -> Image.Im
     """One swatch and text per entry, in as many columns as it takes to stay about as high as the picture."""
     size = _font_size(height)
     rows = max(int(height / (1.6 * size)), 12)
+    patch_class = import_extra("matplotlib.patches").Patch
     figure = _figure(1, 1)
     legend = figure.legend(
-        handles=[_load_matplotlib().patches.Patch(facecolor=color / 255) for color in colors],
+        handles=[patch_class(facecolor=color / 255) for color in colors],
         labels=entries,
         loc="upper left",
         ncols=math.ceil(len(entries) / rows),
