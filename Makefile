@@ -18,9 +18,14 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help test test-all conformance lint format
+# make quickstart TASK=classification DATA=path/to/pictures MODEL=gpvit-nano ARGS="--num_train_epochs 5"
+QUICKSTART := $(if $(TASK),--task $(TASK)) $(if $(DATA),--data "$(DATA)") $(if $(MODEL),--model "$(MODEL)") $(ARGS)
+
+.PHONY: help quickstart test test-all conformance lint format
 
 help:
+	@echo "make quickstart   trains a small model in five minutes and draws what it sees; TASK=classification or"
+	@echo "                  segmentation, DATA=folder of pictures, MODEL=preset or folder, ARGS=\"further arguments\""
 	@echo "make test         the default tests, under ten minutes on two cores"
 	@echo "make test-all     the slow ones too"
 	@echo "make conformance  transformers' own model tests on our classes (fetches its source distribution)"
@@ -32,6 +37,9 @@ $(READY): setup.py
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $(READY)
+
+quickstart: $(READY)
+	$(BIN)/python scripts/quickstart.py $(QUICKSTART)
 
 test: $(READY)
 	$(BIN)/python -m pytest

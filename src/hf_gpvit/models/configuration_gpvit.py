@@ -30,14 +30,14 @@ _PRESETS = {
     # Ours, for two CPU cores: every path of the large ones in under a million parameters.
     "gpvit-nano": {
         "hidden_size": 64,
-        "num_hidden_layers": 8,
+        "num_hidden_layers": 6,
         "num_attention_heads": 4,
         "num_stem_convs": 1,
         "stem_hidden_size": 32,
-        "group_layer_indices": [1, 4, 6],
+        "group_layer_indices": [1, 3, 5],
         "num_group_tokens": [32, 16, 16],
         "num_group_attention_heads": 4,
-        "drop_path_rate": 0.05,
+        "drop_path_rate": 0.0,
         "pooling_type": "group",
         "image_size": 128,
         "decoder_hidden_size": 64,

@@ -1,0 +1,191 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""From nothing to a trained model and a picture of what it sees, in a few minutes on two CPU cores.
+
+    python scripts/quickstart.py                          # gpvit-nano learns to segment drawn scenes
+    python scripts/quickstart.py --task classification
+    python scripts/quickstart.py --data my-photos         # own pictures, see docs/fine-tune-on-my-folder.md
+
+What it leaves is a folder with the model, its image processor, its figures on unseen pictures (metrics.json), a few of
+these pictures (samples/) and the picture. The folder appears whole or not at all; an older one is moved aside.
+"""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from datasets import Dataset
+from transformers import HfArgumentParser, PreTrainedModel, Trainer, TrainingArguments, set_seed
+
+from hf_gpvit.data import image_processor_for
+from hf_gpvit.data.folders import load_folder
+from hf_gpvit.data.shapes import CLASS_NAMES, SCENE_NAMES, load_shapes
+from hf_gpvit.data.transforms import TrainTransform
+from hf_gpvit.files import atomic_folder
+from hf_gpvit.training import build_model, evaluate_model
+
+
+TASKS = {"classification": "image-classification", "segmentation": "semantic-segmentation"}
+TARGET_COLUMNS = {"image-classification": "label", "semantic-segmentation": "annotation"}
+PIPELINES = {"image-classification": "image-classification", "semantic-segmentation": "image-segmentation"}
+SHAPES_NAMES = {"image-classification": SCENE_NAMES, "semantic-segmentation": CLASS_NAMES}
+# Scenes of another seed than the training's, so that they are unseen.
+TRAIN_SCENES, TEST_SCENES = {"num_scenes": 2000, "seed": 0}, {"num_scenes": 300, "seed": 1}
+LEARNING_RATES = {"image-classification": 1e-3, "semantic-segmentation": 2e-3}
+PICTURES_SEEN = 24_000  # in all epochs together
+NUM_SAMPLES = 3
+# There are as many scenes as one wants, own pictures are few.
+SHAPES_MIN_CROP, OWN_MIN_CROP = 1.0, 0.5
+
+
+@dataclass
+class Arguments:
+    task: Literal["classification", "segmentation"] | None = field(
+        default=None, metadata={"help": "By default segmentation, or with --data what its layout says."}
+    )
+    data: str | None = field(default=None, metadata={"help": "Folder of own pictures instead of the drawn scenes."})
+    model: str = field(default="gpvit-nano", metadata={"help": "Preset, or folder or Hub name of a model."})
+    output: str = field(default="outputs/quickstart", metadata={"help": "Folder to write."})
+    image_size: int | None = field(
+        default=None, metadata={"help": "Shorter side in pixels of what the model sees; by default the model's."}
+    )
+    num_train_epochs: int | None = field(
+        default=None, metadata={"help": f"By default as many as make {PICTURES_SEEN:,} pictures."}
+    )
+    batch_size: int = field(default=16, metadata={"help": "Pictures in a training step."})
+    learning_rate: float | None = field(default=None, metadata={"help": "Highest one, by default the task's."})
+    min_crop: float | None = field(
+        default=None,
+        metadata={"help": "Least part of a picture that a training crop shows; by default 0.5 of own ones."},
+    )
+    seed: int = field(default=0, metadata={"help": "Of the weights, the order and the crops."})
+
+
+def load_data(arguments: Arguments) -> tuple[Dataset, Dataset, list[str], str]:
+    """Train set, test set, names of the classes, and the task."""
+    task = TASKS.get(arguments.task)
+    if arguments.data is None:
+        task = task or TASKS["segmentation"]
+        train_set, test_set = load_shapes(**TRAIN_SCENES), load_shapes(**TEST_SCENES)
+        names = list(SHAPES_NAMES[task])
+    else:
+        splits, names = load_folder(arguments.data, task)
+        train_set, test_set = splits["train"], splits["test"]
+        task = task or next(task for task, column in TARGET_COLUMNS.items() if column in train_set.features)
+    columns = ["image", TARGET_COLUMNS[task]]
+    return train_set.select_columns(columns), test_set.select_columns(columns), names, task
+
+
+def train(arguments: Arguments, model: PreTrainedModel, train_set: Dataset, task: str, folder: Path) -> None:
+    training_arguments = TrainingArguments(
+        str(folder),
+        num_train_epochs=arguments.num_train_epochs or math.ceil(PICTURES_SEEN / len(train_set)),
+        per_device_train_batch_size=arguments.batch_size,
+        learning_rate=arguments.learning_rate or LEARNING_RATES[task],
+        lr_scheduler_type="cosine",
+        warmup_steps=0.1,  # a tenth of all steps
+        weight_decay=0.02,
+        logging_strategy="epoch",
+        save_strategy="no",
+        report_to="none",
+        seed=arguments.seed,
+        dataloader_pin_memory=torch.accelerator.is_available(),  # else it warns
+        remove_unused_columns=False,  # the transform makes the columns that the model takes
+    )
+    Trainer(model, training_arguments, train_dataset=train_set).train()
+
+
+def save_samples(folder: Path, test_set: Dataset, names: list[str]) -> None:
+    """The first test pictures with their truth, for the picture and to play with."""
+    folder.mkdir()
+    samples = []
+    # evenly spread, because a folder's pictures are sorted by class
+    count = min(NUM_SAMPLES, len(test_set))
+    for number, row in enumerate(test_set.select([index * len(test_set) // count for index in range(count)]), start=1):
+        sample = {"image": f"{number}.png"}
+        row["image"].convert("RGB").save(folder / sample["image"])
+        if "annotation" in row:
+            sample["annotation"] = f"{number}-annotation.png"
+            row["annotation"].save(folder / sample["annotation"])
+        else:
+            sample["label"] = names[row["label"]]
+        samples.append(sample)
+    (folder / "samples.json").write_text(json.dumps(samples, indent=2), encoding="utf-8")
+
+
+def run(arguments: Arguments) -> None:
+    start = time.perf_counter()
+    set_seed(arguments.seed)
+    train_set, test_set, names, task = load_data(arguments)
+    model = build_model(arguments.model, task, names, arguments.image_size)
+    image_size = arguments.image_size or model.config.image_size
+    image_processor = image_processor_for(model, image_size)
+    min_crop = arguments.min_crop or (OWN_MIN_CROP if arguments.data else SHAPES_MIN_CROP)
+    transform = TrainTransform(image_processor, image_size, scale=(min_crop, 1.0))
+    print(f"{arguments.model} learns {task} of {len(names)} classes from {len(train_set)} pictures.")
+    with atomic_folder(arguments.output) as folder:
+        train(arguments, model, train_set.with_transform(transform), task, folder)
+        metrics = evaluate_model(model, image_processor, test_set)
+        model.save_pretrained(folder)
+        image_processor.save_pretrained(folder)
+        save_samples(folder / "samples", test_set, names)
+        # in a process of its own: the folder must load with nothing of this one
+        drawing = subprocess.run([sys.executable, Path(__file__).with_name("quickstart_picture.py"), folder])
+        metrics["seconds"] = round(time.perf_counter() - start, 1)
+        # NaN, which classes have that don't occur, is no JSON
+        record = {name: None if math.isnan(value) else value for name, value in metrics.items()}
+        (folder / "metrics.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
+    report(Path(arguments.output), metrics, task, len(test_set))
+    if drawing.returncode:
+        sys.exit(f"quickstart: {arguments.output} is there, but drawing what it sees failed: see above.")
+
+
+def report(output: Path, metrics: dict[str, float], task: str, num_pictures: int) -> None:
+    name, value = next(iter(metrics.items()))
+    print(
+        f"""
+{name} {value:.3f} on {num_pictures} unseen pictures, after {metrics["seconds"]:.0f} seconds in all
+
+{output / "picture.png"}    what the model sees: look at it first
+{output}    the model; samples/ has pictures to try, metrics.json all figures
+
+Use it from Python:
+
+import hf_gpvit
+from transformers import pipeline
+print(pipeline("{PIPELINES[task]}", model="{output.as_posix()}")("{(output / "samples/1.png").as_posix()}"))"""
+    )
+
+
+def main() -> None:
+    [arguments] = HfArgumentParser(Arguments, description=__doc__).parse_args_into_dataclasses()
+    # `kill` ends like Ctrl-C: what was begun is removed
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        run(arguments)
+    except KeyboardInterrupt:
+        sys.exit(f"Interrupted: nothing was written to {arguments.output}.")
+    except (ValueError, OSError) as error:
+        sys.exit(f"quickstart: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Draws what a model folder of quickstart.py sees in its samples.
+
+    python scripts/quickstart_picture.py outputs/quickstart
+
+It knows nothing but the folder, and loads it as anyone would: Auto classes and pipeline. The picture is `picture.png`
+in the folder: each sample with the truth and the prediction, and for GPViT with what groups of a GP Block gather from
+where.
+"""
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    AutoModelForSemanticSegmentation,
+    ImageClassificationPipeline,
+    ImageSegmentationPipeline,
+    pipeline,
+)
+
+from hf_gpvit.data.transforms import annotation_ids
+from hf_gpvit.inference import group_heatmaps, overlay_segmentation, side_by_side
+
+
+HEIGHT = 224
+NUM_GROUPS = 3
+
+
+def draw_segmentation(predict: ImageSegmentationPipeline, image: Image.Image, truth: str) -> dict[str, Image.Image]:
+    config = predict.model.config
+    prediction = np.full((image.height, image.width), config.semantic_loss_ignore_index)
+    for segment in predict(image):
+        prediction[np.asarray(segment["mask"]) > 0] = config.label2id[segment["label"]]
+    annotation = annotation_ids(Image.open(truth)).numpy()
+    # at the size at which they are shown, so that the legend is not enlarged with them
+    shown = image.resize((round(image.width * HEIGHT / image.height), HEIGHT), Image.Resampling.BICUBIC)
+    prediction, annotation = (
+        np.asarray(Image.fromarray(ids.astype(np.int32)).resize(shown.size, Image.Resampling.NEAREST))
+        for ids in (prediction, annotation)
+    )
+    return {
+        "image": shown,
+        "truth": overlay_segmentation(shown, annotation, config.id2label, alpha=0.7, legend=False),
+        "prediction": overlay_segmentation(shown, prediction, config.id2label, alpha=0.7),
+    }
+
+
+def draw_classification(
+    predict: ImageClassificationPipeline, image: Image.Image, truth: str
+) -> dict[str, Image.Image]:
+    best = predict(image, top_k=1)[0]
+    return {f"{truth}: predicted {best['label']}, {best['score']:.0%}": image}
+
+
+# The settings that the picture needs for each architecture's task: what loads the model, the pipeline, what draws.
+TASKS = {
+    "ForImageClassification": (AutoModelForImageClassification, "image-classification", draw_classification),
+    "ForSemanticSegmentation": (AutoModelForSemanticSegmentation, "image-segmentation", draw_segmentation),
+}
+
+
+def draw_groups(predict: ImageClassificationPipeline | ImageSegmentationPipeline, image: Image.Image) -> dict:
+    """Heatmaps by title; none for a model without GP Blocks."""
+    if not hasattr(predict.model, "group_maps"):
+        return {}
+    processor = predict.image_processor
+    pixel_values = processor(image, return_tensors="pt")["pixel_values"]
+    mean, std = torch.tensor([processor.image_mean, processor.image_std])[..., None, None]
+    seen = ((pixel_values[0] * std + mean).clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()
+    block = (
+        len(predict.model.config.num_group_tokens) // 2
+    )  # early ones look for colours, the last for very few tokens
+    heatmaps = group_heatmaps(predict.model, pixel_values, Image.fromarray(seen), block, NUM_GROUPS)
+    return {f"group {group}": heatmap for group, heatmap in heatmaps.items()}
+
+
+def main() -> None:
+    parser = ArgumentParser(description="Draw what a model folder of quickstart.py sees in its samples.")
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    [architecture] = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"]
+    auto_class, task, draw = next(value for suffix, value in TASKS.items() if architecture.endswith(suffix))
+    image_processor = AutoImageProcessor.from_pretrained(folder)
+    predict = pipeline(task, model=auto_class.from_pretrained(folder), image_processor=image_processor)
+    samples = json.loads((folder / "samples/samples.json").read_text(encoding="utf-8"))
+    panels = {}
+    for number, sample in enumerate(samples, start=1):
+        image = Image.open(folder / "samples" / sample["image"]).convert("RGB")
+        truth = folder / "samples" / sample["annotation"] if "annotation" in sample else sample["label"]
+        row = draw(predict, image, truth) | draw_groups(predict, image)
+        panels |= {f"{number}: {title}": panel for title, panel in row.items()}
+    side_by_side(panels, columns=len(panels) // len(samples), height=HEIGHT).save(folder / "picture.png")
+
+
+if __name__ == "__main__":
+    main()
