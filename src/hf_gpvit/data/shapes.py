@@ -109,9 +109,10 @@ def _draw_scene(random: np.random.Generator, image_size: int) -> dict:
 
 
 def _categories(random: np.random.Generator, label: int) -> list[int]:
-    """Two objects of the scene's class and at most one of another, from the back to the front."""
+    """Two or three objects, at most one of them not of the scene's class, from the back to the front."""
     other = (label + int(random.integers(1, len(SCENE_NAMES)))) % len(SCENE_NAMES)
-    return random.permutation([label, label, other][: random.integers(2, 4)]).tolist()
+    third = ([], [label], [other])[random.integers(3)]
+    return random.permutation([label, label, *third]).tolist()
 
 
 def _place(
