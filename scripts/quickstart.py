@@ -78,6 +78,16 @@ class Arguments:
     )
     seed: int = field(default=0, metadata={"help": "Of the weights, the order and the crops."})
 
+    def __post_init__(self):
+        for name in ("image_size", "num_train_epochs", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name} must be at least 1, got {value}.")
+        if self.learning_rate is not None and self.learning_rate <= 0:
+            raise ValueError(f"--learning_rate must be greater than 0, got {self.learning_rate}.")
+        if self.min_crop is not None and not 0 < self.min_crop <= 1:
+            raise ValueError(f"--min_crop must be in (0, 1], got {self.min_crop}.")
+
 
 def load_data(arguments: Arguments) -> tuple[Dataset, Dataset, list[str], str]:
     """Train set, test set, names of the classes, and the task."""
@@ -122,7 +132,7 @@ def train(arguments: Arguments, model: PreTrainedModel, train_set: Dataset, task
 
 
 def save_samples(folder: Path, test_set: Dataset, names: list[str]) -> None:
-    """The first test pictures with their truth, for the picture and to play with."""
+    """Some test pictures with their truth, for the picture and to play with."""
     folder.mkdir()
     samples = []
     # evenly spread, because a folder's pictures are sorted by class
@@ -184,13 +194,13 @@ print(pipeline("{PIPELINES[task]}", model="{output.as_posix()}")("{(output / "sa
 
 
 def main() -> None:
-    [arguments] = HfArgumentParser(Arguments, description=__doc__).parse_args_into_dataclasses()
     # `kill` ends like Ctrl-C: what was begun is removed
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        [arguments] = HfArgumentParser(Arguments, description=__doc__).parse_args_into_dataclasses()
         run(arguments)
     except KeyboardInterrupt:
-        sys.exit(f"Interrupted: nothing was written to {arguments.output}.")
+        sys.exit("Interrupted: nothing was written.")
     except (ValueError, OSError) as error:
         sys.exit(f"quickstart: {error}")
 

@@ -224,7 +224,7 @@ def test_killed_training_leaves_nothing(photos, tmp_path):
     process.terminate()
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert errors.rstrip().endswith("Interrupted: nothing was written to old.")
+    assert errors.rstrip().endswith("Interrupted: nothing was written.")
     assert "Traceback" not in errors
     assert [path.name for path in tmp_path.rglob("*")] == ["old"]
 
@@ -250,7 +250,7 @@ def test_interrupt_leaves_nothing(photos, tmp_path, quickstart, monkeypatch, mom
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "old.txt").write_text("old")
     try:
-        with pytest.raises(SystemExit, match=r"^Interrupted: nothing was written to .*model\.$"):
+        with pytest.raises(SystemExit, match=r"^Interrupted: nothing was written\.$"):
             main("--data", photos / "segmentation", "--output", tmp_path / "model")
     finally:
         signal.signal(signal.SIGINT, before)
@@ -272,6 +272,10 @@ def test_interrupt_leaves_nothing(photos, tmp_path, quickstart, monkeypatch, mom
         (("--data", "{photos}/classification", "--task", "segmentation"), "the layout of image-classification, but"),
         (("--data", "{photos}/classification", "--model", "no/such-model"), "'no/such-model' is no preset"),
         (("--data", "{photos}/classification", "--model", "{photos}/classification"), "classification"),
+        (("--batch_size", "0"), "--batch_size must be at least 1, got 0"),
+        (("--num_train_epochs", "0"), "--num_train_epochs must be at least 1, got 0"),
+        (("--learning_rate", "-1"), "--learning_rate must be greater than 0, got -1.0"),
+        (("--min_crop", "1.5"), r"--min_crop must be in \(0, 1\], got 1.5"),
         (("--data", "{photos}/classification", "--output", "{photos}/segmentation/classes.json"), "is a file; give"),
     ],
 )
