@@ -102,7 +102,7 @@ def test_masks_follow_their_pictures(processors, mode):
         classes = torch.tensor(IDS)[distances.argmin(-1)]
         pure = distances.amin(-1) < 0.05  # not where the resize mixed two of them
         assert pure.float().mean() > 0.5
-        assert (classes == labels)[pure].float().mean() > 0.99
+        assert (classes == labels)[pure].float().mean() > 0.95
         assert (classes == labels).float().mean() > 0.8  # small crops of tiny blocks have many edges
         seen |= set(labels.unique().tolist())
     assert seen == set(IDS)
