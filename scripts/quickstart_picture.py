@@ -44,7 +44,7 @@ HEIGHT = 224
 NUM_GROUPS = 3
 
 
-def draw_segmentation(predict: ImageSegmentationPipeline, image: Image.Image, truth: str) -> dict[str, Image.Image]:
+def draw_segmentation(predict: ImageSegmentationPipeline, image: Image.Image, truth: Path) -> dict[str, Image.Image]:
     config = predict.model.config
     prediction = np.full((image.height, image.width), config.semantic_loss_ignore_index)
     for segment in predict(image):
@@ -70,7 +70,7 @@ def draw_classification(
     return {f"{truth}: predicted {best['label']}, {best['score']:.0%}": image}
 
 
-# The settings that the picture needs for each architecture's task: what loads the model, the pipeline, what draws.
+# By the end of the architecture's name: what loads the model, its pipeline, and what draws a sample.
 TASKS = {
     "ForImageClassification": (AutoModelForImageClassification, "image-classification", draw_classification),
     "ForSemanticSegmentation": (AutoModelForSemanticSegmentation, "image-segmentation", draw_segmentation),
@@ -85,9 +85,8 @@ def draw_groups(predict: ImageClassificationPipeline | ImageSegmentationPipeline
     pixel_values = processor(image, return_tensors="pt")["pixel_values"]
     mean, std = torch.tensor([processor.image_mean, processor.image_std])[..., None, None]
     seen = ((pixel_values[0] * std + mean).clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()
-    block = (
-        len(predict.model.config.num_group_tokens) // 2
-    )  # early ones look for colours, the last for very few tokens
+    # early blocks look for colours, the last one for very few tokens
+    block = len(predict.model.config.num_group_tokens) // 2
     heatmaps = group_heatmaps(predict.model, pixel_values, Image.fromarray(seen), block, NUM_GROUPS)
     return {f"group {group}": heatmap for group, heatmap in heatmaps.items()}
 
