@@ -35,7 +35,7 @@ class HighResolutionConfig(BackboneConfigMixin, PreTrainedConfig):
     initializer_range: float | int = 0.02
     drop_path_rate: float | int = 0.0
     decode_head_type: Literal["segformer", "upernet"] = "segformer"
-    decoder_hidden_size: int | None = None
+    decoder_hidden_size: int | dict[str, int] | None = None
     decoder_dropout_rate: float | int = 0.1
     use_auxiliary_head: bool = True
     auxiliary_hidden_size: int = 256
@@ -93,9 +93,9 @@ class HighResolutionConfig(BackboneConfigMixin, PreTrainedConfig):
         self._require("image_size", len(sides) == 2 and min(sides) >= 1, "a side or (height, width) of at least 1")
         for field in ("num_channels", "auxiliary_hidden_size"):
             self._require(field, getattr(self, field) >= 1, "at least 1")
-        self._require(
-            "decoder_hidden_size", self.decoder_hidden_size is None or self.decoder_hidden_size >= 1, "at least 1"
-        )
+        sizes = self.decoder_hidden_size
+        sizes = sizes.values() if isinstance(sizes, dict) else [sizes]
+        self._require("decoder_hidden_size", all(size is None or size >= 1 for size in sizes), "at least 1")
         for field in ("drop_path_rate", "decoder_dropout_rate"):
             self._require(field, 0 <= getattr(self, field) < 1, "in [0, 1)")
         for field in ("initializer_range", "auxiliary_loss_weight"):

@@ -94,8 +94,9 @@ class GPViTConfig(HighResolutionConfig):
             Standard deviation of the truncated normal that linears, positions and group tokens start from.
         decode_head_type (`str`, *optional*, defaults to `"segformer"`):
             Head of [`GPViTForSemanticSegmentation`]: `"segformer"` or `"upernet"`.
-        decoder_hidden_size (`int`, *optional*):
-            Width of the decode head; by default 256 for `"segformer"` and 512 for `"upernet"`.
+        decoder_hidden_size (`int` or `dict[str, int]`, *optional*):
+            Width of the decode head, or one for each type of head; by default 256 for `"segformer"` and 512 for
+            `"upernet"`.
         decoder_dropout_rate (`float`, *optional*, defaults to 0.1):
             Rate at which whole channels are dropped before the pixel classifiers.
         use_auxiliary_head (`bool`, *optional*, defaults to `True`):

@@ -79,12 +79,19 @@ def build_decode_head(config, in_channels: list[int], linear_levels: bool = Fals
     """The head that `config.decode_head_type` names, for maps of `in_channels` channels."""
     if config.num_labels < 1:
         raise ValueError(f"num_labels must be at least 1 for a decode head, got num_labels={config.num_labels}.")
-    hidden_size = config.decoder_hidden_size or _DEFAULT_HIDDEN_SIZE[config.decode_head_type]
+    hidden_size = _hidden_size(config)
     if config.decode_head_type == "segformer":
         return SegformerHead(in_channels, hidden_size, config.num_labels, config.decoder_dropout_rate, linear_levels)
     head = UperNetHead(_upernet_config(config, hidden_size), in_channels)
     head.classifier = PixelClassifier(hidden_size, config.num_labels, config.decoder_dropout_rate)
     return head
+
+
+def _hidden_size(config) -> int:
+    size = config.decoder_hidden_size
+    if isinstance(size, dict):
+        size = size.get(config.decode_head_type)
+    return size or _DEFAULT_HIDDEN_SIZE[config.decode_head_type]
 
 
 def build_auxiliary_head(config, in_channels: list[int], in_index: int) -> nn.Module | None:

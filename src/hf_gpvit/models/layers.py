@@ -187,6 +187,19 @@ class MultiHeadAttention(RecordedModule):
         return output.flatten(-2), weights
 
 
+class StripeAttention(MultiHeadAttention):
+    """Attention within stripes of one direction: full height x `stripe_width`, or `stripe_width` x full width."""
+
+    def __init__(self, config, num_heads: int, head_dim: int, stripe_width: int, vertical: bool):
+        super().__init__(config, num_heads, head_dim)
+        self.stripe_width = stripe_width
+        self.vertical = vertical
+
+    def stripe(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the stripes of a map."""
+        return (height, self.stripe_width) if self.vertical else (self.stripe_width, width)
+
+
 class DropPath(nn.Module):
     """Stochastic depth: drops whole samples of a residual branch in training (https://arxiv.org/abs/1603.09382)."""
 
@@ -210,18 +223,33 @@ def drop_path_schedule(rate: float, depth: int) -> list[float]:
     return [rate * index / max(depth - 1, 1) for index in range(depth)]
 
 
-class ConvBNReLU(nn.Module):
-    """Convolution (no bias), BatchNorm, ReLU on NCHW maps; the size stays where stride is 1."""
+class ConvBN(nn.Module):
+    """Convolution and BatchNorm on NCHW maps; `stride` divides the size, rounding up."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1, groups: int = 1):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+    ):
         super().__init__()
         self.convolution = nn.Conv2d(
-            in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=False
+            in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=bias
         )
         self.batch_norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.batch_norm(self.convolution(hidden_states)))
+        return self.batch_norm(self.convolution(hidden_states))
+
+
+class ConvBNReLU(ConvBN):
+    """Convolution, BatchNorm, ReLU on NCHW maps; `stride` divides the size, rounding up."""
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return F.relu(super().forward(hidden_states))
 
 
 def check_pixel_values(pixel_values: torch.Tensor, num_channels: int) -> None:
@@ -296,7 +324,7 @@ def check_batch_statistics(module: nn.Module, values_per_channel: int, pixel_val
     """Raises a ValueError where a BatchNorm of `module` in train mode would see one value per channel."""
     if values_per_channel != 1:
         return
-    if any(type(child) is nn.BatchNorm2d and child.training for child in module.modules()):
+    if any(isinstance(child, nn.BatchNorm2d) and child.training for child in module.modules()):
         batch, _, height, width = pixel_values.shape
         raise ValueError(
             f"BatchNorm can't be trained on one value per channel: batch size {batch} at {height}x{width} leaves only "

@@ -53,6 +53,7 @@ from .layers import (
     DropPath,
     MultiHeadAttention,
     RecordedModule,
+    StripeAttention,
     at_least_float32,
     ceil_div,
     check_batch_statistics,
@@ -190,7 +191,7 @@ class GPViTMLP(nn.Module):
         return self.fc2(self.activation(self.fc1(hidden_states)))
 
 
-class GPViTStripeAttention(MultiHeadAttention):
+class GPViTStripeAttention(StripeAttention):
     """Attention within stripes of one direction, plus the locally enhanced positional encoding (LePE).
 
     LePE is a depthwise convolution of the values that sees zeros beyond its stripe
@@ -199,8 +200,8 @@ class GPViTStripeAttention(MultiHeadAttention):
 
     def __init__(self, config: GPViTConfig, vertical: bool):
         channels = config.hidden_size // 2
-        super().__init__(config, config.num_attention_heads // 2, config.hidden_size // config.num_attention_heads)
-        self.vertical = vertical
+        head_dim = config.hidden_size // config.num_attention_heads
+        super().__init__(config, config.num_attention_heads // 2, head_dim, config.stripe_width, vertical)
         self.position_encoding = nn.Conv2d(channels, channels, kernel_size=3, padding=1, groups=channels)
 
     def forward(
@@ -208,8 +209,7 @@ class GPViTStripeAttention(MultiHeadAttention):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Maps (B, H, W, C/2) -> map (B, H, W, C/2), weights (B * stripes, heads, L, L) or None."""
         batch, height, width = query.shape[:3]
-        stripe_width = self.config.stripe_width
-        stripe = (height, stripe_width) if self.vertical else (stripe_width, width)
+        stripe = self.stripe(height, width)
         mask = window_padding_mask(query, stripe)
         query, key, value = (
             partition_windows(pad_to_windows(states, stripe), stripe) for states in (query, key, value)
