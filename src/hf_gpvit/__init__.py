@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""High-resolution vision transformers for Hugging Face: GPViT, and soon HRViT.
+"""High-resolution vision transformers for Hugging Face: GPViT and HRViT.
 
 Importing the package registers its models with the Auto classes of transformers.
 """
@@ -19,11 +19,18 @@ Importing the package registers its models with the Auto classes of transformers
 from pathlib import Path
 
 from .models.configuration_gpvit import GPViTConfig
+from .models.configuration_hrvit import HRViTConfig
 from .models.modeling_gpvit import (
     GPViTBackbone,
     GPViTForImageClassification,
     GPViTForSemanticSegmentation,
     GPViTModel,
+)
+from .models.modeling_hrvit import (
+    HRViTBackbone,
+    HRViTForImageClassification,
+    HRViTForSemanticSegmentation,
+    HRViTModel,
 )
 from .registration import register_auto_classes
 
@@ -36,6 +43,11 @@ __all__ = [
     "GPViTForImageClassification",
     "GPViTForSemanticSegmentation",
     "GPViTModel",
+    "HRViTBackbone",
+    "HRViTConfig",
+    "HRViTForImageClassification",
+    "HRViTForSemanticSegmentation",
+    "HRViTModel",
 ]
 
 register_auto_classes()

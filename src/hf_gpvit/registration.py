@@ -25,11 +25,18 @@ from transformers import (
 from transformers.models.auto import modeling_auto
 
 from .models.configuration_gpvit import GPViTConfig
+from .models.configuration_hrvit import HRViTConfig
 from .models.modeling_gpvit import (
     GPViTBackbone,
     GPViTForImageClassification,
     GPViTForSemanticSegmentation,
     GPViTModel,
+)
+from .models.modeling_hrvit import (
+    HRViTBackbone,
+    HRViTForImageClassification,
+    HRViTForSemanticSegmentation,
+    HRViTModel,
 )
 
 
@@ -39,6 +46,12 @@ MODEL_CLASSES = {
         AutoBackbone: GPViTBackbone,
         AutoModelForImageClassification: GPViTForImageClassification,
         AutoModelForSemanticSegmentation: GPViTForSemanticSegmentation,
+    },
+    HRViTConfig: {
+        AutoModel: HRViTModel,
+        AutoBackbone: HRViTBackbone,
+        AutoModelForImageClassification: HRViTForImageClassification,
+        AutoModelForSemanticSegmentation: HRViTForSemanticSegmentation,
     },
 }
 
