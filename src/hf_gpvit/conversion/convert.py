@@ -25,17 +25,18 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..data.labels import load_label_set
-from . import gpvit, heads
+from . import gpvit, heads, hrvit
 
 
-FAMILIES = (gpvit,)
+FAMILIES = (gpvit, hrvit)
 
 
 def convert_checkpoint(checkpoint: str | PathLike | Mapping[str, Any]) -> PreTrainedModel:
     """Turns an official checkpoint into our model.
 
     Family, variant, task, decode head, classes and image size are read off the entries' names and shapes. Classifiers
-    of 1000 classes get ImageNet's labels; segmentors of 150, 19 and 11 those of ADE20K, Cityscapes and CamVid.
+    of 1000 classes get ImageNet's labels; segmentors of 150, 19 and 11 those of ADE20K, Cityscapes and CamVid. What
+    no entry shows is as published: HRViT-b3 has attention stripes of width 9 with the 19 classes of Cityscapes.
 
     Args:
         checkpoint: Path of an official file, or what it holds: a state dict, or a dict with a `state_dict`. Files
@@ -51,7 +52,7 @@ def convert_checkpoint(checkpoint: str | PathLike | Mapping[str, Any]) -> PreTra
     """
     state_dict = _state_dict(checkpoint)
     family = _family(state_dict)
-    task = _task(state_dict)
+    task = _task(family, state_dict)
     config = _config(family, task, state_dict)
     model = family.MODEL_CLASSES[task](config)
     rules = family.NAMES + (heads.NAMES[config.decode_head_type] if task == "semantic-segmentation" else [])
@@ -94,40 +95,52 @@ def _load(path: Path) -> Any:
 
 def _family(state_dict: Mapping[str, torch.Tensor]):
     for family in FAMILIES:
-        if family.SIGNATURE[0] in state_dict:
+        if _signature(family, state_dict) is not None:
             return family
     raise ValueError(
         "The checkpoint is of another architecture: it has none of the entries "
-        f"{[family.SIGNATURE[0] for family in FAMILIES]}. Its entries begin with {_some(state_dict)}."
+        f"{[name for family in FAMILIES for name in family.SIGNATURE[0]]}. Its entries begin with {_some(state_dict)}."
     )
 
 
-def _task(state_dict: Mapping[str, torch.Tensor]) -> str:
-    tasks = [task for task, classifier in heads.CLASSIFIER.items() if classifier in state_dict]
+def _signature(family, state_dict: Mapping[str, torch.Tensor]) -> str | None:
+    """Name of the entry that shows the family and its variant."""
+    return next((name for name in family.SIGNATURE[0] if name in state_dict), None)
+
+
+def _classifiers(family) -> dict[str, str]:
+    """The entry that holds the classifier's weight, for each task."""
+    return {"image-classification": family.CLASSIFIER, "semantic-segmentation": heads.CLASSIFIER}
+
+
+def _task(family, state_dict: Mapping[str, torch.Tensor]) -> str:
+    classifiers = _classifiers(family)
+    tasks = [task for task, classifier in classifiers.items() if classifier in state_dict]
     if len(tasks) != 1:
         raise ValueError(
             "The checkpoint must hold exactly one of the classifiers "
-            f"{list(heads.CLASSIFIER.values())}, it has {[heads.CLASSIFIER[task] for task in tasks]}."
+            f"{list(classifiers.values())}, it has {[classifiers[task] for task in tasks]}."
         )
     return tasks[0]
 
 
 def _config(family, task: str, state_dict: Mapping[str, torch.Tensor]) -> PreTrainedConfig:
     preset = _preset(family, state_dict)
-    fields = {"image_size": _image_size(family, state_dict)}
-    num_labels = _num_labels(heads.CLASSIFIER[task], state_dict)
+    fields = {} if family.POSITIONS is None else {"image_size": _image_size(family, state_dict)}
+    num_labels = _num_labels(_classifiers(family)[task], state_dict)
     if (task, num_labels) in heads.LABEL_SETS:
         fields["id2label"] = load_label_set(heads.LABEL_SETS[task, num_labels]).id2label
     else:
         fields["num_labels"] = num_labels
     if task == "semantic-segmentation":
         fields["decode_head_type"] = _decode_head_type(state_dict)
-        fields["drop_path_rate"] = family.SEGMENTATION_DROP_PATH_RATE[preset]
+        fields |= family.SEGMENTATION_FIELDS[preset]
+        fields |= family.SEGMENTATION_FIELDS_BY_CLASSES.get((preset, num_labels), {})
     return family.CONFIG_CLASS.from_preset(preset, **fields)
 
 
 def _preset(family, state_dict: Mapping[str, torch.Tensor]) -> str:
-    name, axis = family.SIGNATURE
+    name, axis = _signature(family, state_dict), family.SIGNATURE[1]
     size = state_dict[name].shape[axis] if state_dict[name].ndim else None
     if size not in family.PRESET_BY_SIZE:
         raise ValueError(

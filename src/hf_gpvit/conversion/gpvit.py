@@ -24,13 +24,21 @@ MODEL_CLASSES = {
     "semantic-segmentation": GPViTForSemanticSegmentation,
 }
 
-# An entry that every checkpoint of the family has, the axis of its shape that tells variants apart, and the pixels
-# per side of a stored position.
-SIGNATURE = ("backbone.pos_embed", -1)
+# The entry that every checkpoint of the family has, under one of these names, the axis of its shape that tells
+# variants apart, the pixels per side of a stored position, and the entry that holds the classifier's weight.
+SIGNATURE = (("backbone.pos_embed",), -1)
 PRESET_BY_SIZE = {216: "gpvit-l1", 348: "gpvit-l2", 432: "gpvit-l3", 624: "gpvit-l4"}
 POSITIONS = ("backbone.pos_embed", 8)
+CLASSIFIER = "head.fc.weight"
 
-SEGMENTATION_DROP_PATH_RATE = {"gpvit-l1": 0.1, "gpvit-l2": 0.1, "gpvit-l3": 0.2, "gpvit-l4": 0.2}
+# What segmentors are trained with, and what else for a number of classes.
+SEGMENTATION_FIELDS = {
+    "gpvit-l1": {"drop_path_rate": 0.1},
+    "gpvit-l2": {"drop_path_rate": 0.1},
+    "gpvit-l3": {"drop_path_rate": 0.2},
+    "gpvit-l4": {"drop_path_rate": 0.2},
+}
+SEGMENTATION_FIELDS_BY_CLASSES = {}
 
 # (pattern of the whole official name, our name); exactly one pattern matches each entry.
 _LAYER = r"backbone\.layers\.(\d+)\."
@@ -86,4 +94,6 @@ NAMES = [
     (r"neck\.norm_query\.(weight|bias)", r"gpvit.pooler.query_norm.\1"),
     (r"neck\.attn\.k_proj\.weight", r"gpvit.pooler.key.weight"),
     (r"head\.fc\.(weight|bias)", r"classifier.\1"),
+    (r"decode_head\.convs\.(\d+)\.conv\.weight", r"decode_head.levels.\1.convolution.weight"),
+    (r"decode_head\.convs\.(\d+)\.bn\." + BATCH_NORM_ENTRY, r"decode_head.levels.\1.batch_norm.\2"),
 ]

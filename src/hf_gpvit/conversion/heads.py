@@ -13,11 +13,8 @@
 # limitations under the License.
 """Decode heads of official segmentors (mmsegmentation names) in ours. Data only."""
 
-# The entry that holds the classifier's weight, and so the number of classes, for each task.
-CLASSIFIER = {
-    "image-classification": "head.fc.weight",
-    "semantic-segmentation": "decode_head.conv_seg.weight",
-}
+# The entry that holds the pixel classifier's weight, and so the number of classes.
+CLASSIFIER = "decode_head.conv_seg.weight"
 
 # The entry that only this head has.
 HEAD_SIGNATURE = {
@@ -27,10 +24,9 @@ HEAD_SIGNATURE = {
 
 # The last part of a BatchNorm entry's name, in heads and backbones.
 BATCH_NORM_ENTRY = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
+# The projections of the SegFormer head's levels differ between the families: their tables have them.
 NAMES = {
     "segformer": [
-        (r"decode_head\.convs\.(\d+)\.conv\.(weight|bias)", r"decode_head.levels.\1.convolution.\2"),
-        (r"decode_head\.convs\.(\d+)\.bn\." + BATCH_NORM_ENTRY, r"decode_head.levels.\1.batch_norm.\2"),
         (r"decode_head\.fusion_conv\.conv\.weight", r"decode_head.fusion.convolution.weight"),
         (r"decode_head\.fusion_conv\.bn\." + BATCH_NORM_ENTRY, r"decode_head.fusion.batch_norm.\1"),
         (r"decode_head\.conv_seg\.(weight|bias)", r"decode_head.classifier.\1"),
