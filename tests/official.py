@@ -57,9 +57,29 @@ def checkpoint(name: str) -> dict[str, torch.Tensor]:
     return {entry: _value(entry, tuple(shape)) for entry, shape, _ in entries}
 
 
+def hrvit_checkpoint(variant: str, head: str | None = None, num_labels: int = 19) -> dict[str, torch.Tensor]:
+    """As `checkpoint`, for an HRViT classifier or, with "segformer" or "upernet" for `head`, a segmentor."""
+    parts = json.loads(fixture(f"hrvit/{variant}_statedict.json").read_text())
+    classifier = {entry: tuple(shape) for entry, shape, *_ in parts["classifier"]}
+    if head is None:
+        return {entry: _value(entry, shape) for entry, shape in classifier.items()}
+    # the trunk's values are those of the classifier, whose entries have no prefix
+    trunk = {f"backbone.{name}": _value(name, shape) for name, shape in classifier.items() if "head." not in name}
+    heads = parts[f"decode_head_{head}_19"] + (parts["auxiliary_head_fcn_19"] if head == "upernet" else [])
+    shapes = {name: [num_labels, *shape[1:]] if "conv_seg" in name else shape for name, shape, *_ in heads}
+    return trunk | {name: _value(name, tuple(shape)) for name, shape in shapes.items()}
+
+
 def image(batch: int, height: int, width: int) -> torch.Tensor:
     """The white noise that the reference figures belong to."""
     return torch.from_numpy(np.random.RandomState(0).randn(batch, 3, height, width).astype(np.float32))
+
+
+def piecewise_image(batch: int, height: int, width: int) -> torch.Tensor:
+    """Cells of 16 pixels of one colour: logits depend on it far more than on white noise."""
+    grid = np.random.RandomState(1).randn(batch, 3, -(-height // 16), -(-width // 16))
+    cells = np.kron(grid, np.ones((1, 1, 16, 16)))[:, :, :height, :width]
+    return torch.from_numpy(cells.astype(np.float32))
 
 
 def _value(name: str, shape: tuple[int, ...]) -> torch.Tensor:

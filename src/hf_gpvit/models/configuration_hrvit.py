@@ -38,6 +38,7 @@ _PRESETS = {
     "hrvit-nano": {
         "hidden_sizes": [16, 32, 64, 96],
         "num_blocks": [[1], [1, 1], [1, 1, 2], [1, 1, 2, 1]],
+        "stripe_widths": [1, 2, 5, 5],
         "attention_head_dim": 16,
         "mlp_ratios": [2, 2, 2, 2],
         "stem_hidden_sizes": [16, 32],
