@@ -13,14 +13,17 @@
 # limitations under the License.
 """Segmentation heads, their initialisation and their loss, for both model families."""
 
+from functools import reduce
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import UperNetConfig
 from transformers import initialization as init
 from transformers.models.upernet.modeling_upernet import UperNetFCNHead, UperNetHead
+from transformers.utils.generic import maybe_autocast
 
-from .layers import ConvBNReLU, at_least_float32, check_batch_statistics, checked_label_ids
+from .layers import ConvBNReLU, at_least_float32, check_batch_statistics, checked_label_ids, may_compose_weights
 
 
 _DEFAULT_HIDDEN_SIZE = {"segformer": 256, "upernet": 512}
@@ -49,7 +52,8 @@ class SegformerHead(nn.Module):
     """All-MLP decoder (https://arxiv.org/abs/2105.15203): project every level, fuse at the finest, classify.
 
     Levels are projected by a 1x1 convolution, followed by BatchNorm and ReLU (GPViT) or, with `linear_levels`, by
-    nothing (HRViT).
+    nothing (HRViT). Nothing stands between linear projections and the fusing convolution, so their product is
+    computed first, which costs less than half in HRViT-b3.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class SegformerHead(nn.Module):
         linear_levels: bool = False,
     ):
         super().__init__()
+        self.linear_levels = linear_levels
         self.levels = nn.ModuleList(
             nn.Conv2d(channels, hidden_size, kernel_size=1) if linear_levels else ConvBNReLU(channels, hidden_size)
             for channels in in_channels
@@ -70,9 +75,31 @@ class SegformerHead(nn.Module):
 
     def forward(self, feature_maps: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Maps (B, C_i, H_i, W_i), finest first -> logits (B, num_labels, H_0, W_0)."""
+        if self.linear_levels and may_compose_weights(*self.levels, self.fusion, self.fusion.convolution):
+            fused = F.relu(self.fusion.batch_norm(self._projected_and_fused(feature_maps)))
+        else:
+            size = feature_maps[0].shape[-2:]
+            levels = zip(self.levels, feature_maps, strict=True)
+            fused = self.fusion(torch.cat([resize_bilinear(level(maps), size) for level, maps in levels], dim=1))
+        return self.classifier(fused)
+
+    def _projected_and_fused(self, feature_maps: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """fusion.convolution(concat_i(resize(P_i f_i + b_i))), re-associated: sum_i resize(F_i P_i f_i) + F_i b_i.
+
+        Both convolutions are pointwise and the resizing is per channel, with weights that sum to one: so every level
+        can be fused at its own size, by one convolution.
+        """
         size = feature_maps[0].shape[-2:]
-        projected = [resize_bilinear(level(maps), size) for level, maps in zip(self.levels, feature_maps, strict=True)]
-        return self.classifier(self.fusion(torch.cat(projected, dim=1)))
+        with maybe_autocast(feature_maps[0].device.type, enabled=False):
+            parts = self.fusion.convolution.weight.flatten(1).chunk(len(self.levels), dim=1)
+            weights = [part @ level.weight.flatten(1) for part, level in zip(parts, self.levels, strict=True)]
+            bias = reduce(torch.add, [part @ level.bias for part, level in zip(parts, self.levels, strict=True)])
+        biases = [bias] + [None] * (len(weights) - 1)
+        fused = [
+            resize_bilinear(F.conv2d(maps, weight[..., None, None], bias), size)
+            for maps, weight, bias in zip(feature_maps, weights, biases, strict=True)
+        ]
+        return reduce(torch.add, fused)
 
 
 def build_decode_head(config, in_channels: list[int], linear_levels: bool = False) -> nn.Module:

@@ -252,6 +252,32 @@ class ConvBNReLU(ConvBN):
         return F.relu(super().forward(hidden_states))
 
 
+_PLAIN_MODULES = (nn.Linear, nn.Conv2d, ConvBNReLU)
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def may_compose_weights(*modules: nn.Module) -> bool:
+    """Whether a product of these modules' weights may stand for calling one module after the other.
+
+    Only where each is exactly PyTorch's linear or convolution (or the ConvBNReLU around one), without hooks, with
+    plain floating-point weights of one type on one device. Adapters and quantised, parametrised, hooked or offloaded
+    modules do more than their `weight` shows, or have it elsewhere.
+    """
+    weights = [weight for module in modules for weight in module.parameters(recurse=False)]
+    kinds = {(weight.dtype, weight.device) for weight in weights}
+    return len(kinds) == 1 and all(map(_is_plain_module, modules)) and all(map(_is_plain_weight, weights))
+
+
+def _is_plain_module(module: nn.Module) -> bool:
+    # accelerate hooks a module by giving the instance another `forward`
+    is_hooked = "forward" in vars(module) or any(getattr(module, hooks) for hooks in _HOOKS)
+    return type(module) in _PLAIN_MODULES and not is_hooked
+
+
+def _is_plain_weight(weight: torch.Tensor) -> bool:
+    return type(weight) is nn.Parameter and weight.is_floating_point() and weight.device.type != "meta"
+
+
 def check_pixel_values(pixel_values: torch.Tensor, num_channels: int) -> None:
     """Raises a ValueError that says what is wrong unless `pixel_values` is float (B, num_channels, H, W)."""
     if not isinstance(pixel_values, torch.Tensor):
