@@ -16,6 +16,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from hf_gpvit import (
@@ -24,6 +25,11 @@ from hf_gpvit import (
     GPViTForImageClassification,
     GPViTForSemanticSegmentation,
     GPViTModel,
+    HRViTBackbone,
+    HRViTConfig,
+    HRViTForImageClassification,
+    HRViTForSemanticSegmentation,
+    HRViTModel,
 )
 
 
@@ -36,6 +42,7 @@ class Family:
     classifier_class: type[PreTrainedModel]
     segmentor_class: type[PreTrainedModel]
     small: dict[str, Any]
+    shallow: dict[str, Any]  # overrides of `small` where time grows with depth: compilation
 
     def config(self, **overrides) -> PreTrainedConfig:
         """A tiny config with every path of the large ones."""
@@ -46,7 +53,15 @@ class Family:
         config = self.config(**overrides)
         upernet = self.config(**{"decode_head_type": "upernet"} | overrides)
         classes = (self.model_class, self.backbone_class, self.classifier_class, self.segmentor_class)
-        return [cls(config).eval() for cls in classes] + [self.segmentor_class(upernet).eval()]
+        return [awake(cls(config)) for cls in classes] + [awake(self.segmentor_class(upernet))]
+
+
+def awake(model: PreTrainedModel) -> PreTrainedModel:
+    """The model in eval mode; a BatchNorm that starts at zero would hide what is before it, so it doesn't."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    return model.eval()
 
 
 GPVIT = Family(
@@ -72,6 +87,40 @@ GPVIT = Family(
         "num_labels": 5,
         "initializer_range": 0.2,
     },
+    shallow={},
 )
 
-FAMILIES = (GPVIT,)
+HRVIT = Family(
+    name="hrvit",
+    config_class=HRViTConfig,
+    model_class=HRViTModel,
+    backbone_class=HRViTBackbone,
+    classifier_class=HRViTForImageClassification,
+    segmentor_class=HRViTForSemanticSegmentation,
+    small={
+        "hidden_sizes": [8, 16, 16, 24],
+        "num_blocks": [[1], [1, 1], [1, 1, 2], [1, 1, 1, 1]],
+        "stripe_widths": [1, 2, 2, 1],
+        "attention_head_dim": 4,
+        "mlp_ratios": [2, 1.5, 2, 1],
+        "stem_hidden_sizes": [6, 12],
+        "classifier_hidden_sizes": [2, 4, 4, 6],
+        "classifier_output_size": 16,
+        "classifier_dropout_rate": 0.0,
+        "drop_path_rate": 0.0,
+        "image_size": 40,
+        "decoder_hidden_size": 16,
+        "auxiliary_hidden_size": 8,
+        "num_labels": 5,
+        "initializer_range": 0.2,
+    },
+    shallow={
+        "hidden_sizes": [8, 16],
+        "num_blocks": [[1], [1, 1]],
+        "stripe_widths": [1, 2],
+        "mlp_ratios": [2, 1.5],
+        "classifier_hidden_sizes": [2, 4],
+    },
+)
+
+FAMILIES = (GPVIT, HRVIT)

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 
-SIZES = [(1, 1), (2, 9), (7, 70), (32, 32), (33, 47), (40, 40), (57, 24), (64, 72), (100, 90)]
+SIZES = [(1, 1), (2, 9), (7, 350), (28, 28), (32, 32), (33, 47), (40, 40), (57, 24), (64, 72), (100, 90)]
 
 
 def tensors(outputs):
@@ -148,11 +148,11 @@ def test_forward_leaves_the_state_alone(family):
 
 
 def test_models_use_no_layout_that_only_copies_can_give(family):
-    """The trunk's convolutions read channels-last memory as it is: nothing is copied before them."""
+    """The trunk's convolutions find channels last in memory, all of them or a part: none needs another layout."""
     strides = []
 
     def record(module, args):
-        strides.append(args[0].is_contiguous(memory_format=torch.channels_last))
+        strides.append(args[0].stride(1) == 1)
 
     model = family.model_class(family.config()).eval()
     for module in model.modules():

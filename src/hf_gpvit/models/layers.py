@@ -69,6 +69,17 @@ def pad_to_windows(hidden_states: torch.Tensor, window: tuple[int, int]) -> torc
     return F.pad(hidden_states, (0, 0) * channel_dims + (0, padded_width - width, 0, padded_height - height))
 
 
+def crop_map(hidden_states: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Cuts a (B, H, W, ...) map at the bottom and right to `size` (height, width).
+
+    What is left is copied: whether a view of it happened to be contiguous would become part of compiled graphs.
+    """
+    height, width = hidden_states.shape[1:3]
+    if statically_known_true(size[0] == height) and statically_known_true(size[1] == width):
+        return hidden_states
+    return hidden_states[:, : size[0], : size[1]].clone(memory_format=torch.contiguous_format)
+
+
 def padded_size(height: int, width: int, window: tuple[int, int]) -> tuple[int, int]:
     """The sides rounded up to multiples of `window`."""
     rows, columns = window_grid(height, width, window)

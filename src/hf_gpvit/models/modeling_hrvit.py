@@ -60,6 +60,7 @@ from .layers import (
     check_pixel_values,
     checked_classification_labels,
     conv_channels_last,
+    crop_map,
     depthwise_channels_last,
     drop_path_schedule,
     in_own_precision,
@@ -154,10 +155,10 @@ class HRViTUpsampling(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """(B, h, w, C) -> (B, *grid, C'): what goes beyond the finer grid is cut off."""
-        height, width = hidden_states.shape[1:3]
+        size = tuple(side * self.scale for side in hidden_states.shape[1:3])
         hidden_states = self.pointwise(hidden_states.permute(0, 3, 1, 2))
-        hidden_states = F.interpolate(hidden_states, size=(height * self.scale, width * self.scale), mode="nearest")
-        return hidden_states.permute(0, 2, 3, 1)[:, : grid[0], : grid[1]]
+        hidden_states = F.interpolate(hidden_states, size=size, mode="nearest")
+        return crop_map(hidden_states.permute(0, 2, 3, 1), grid)
 
 
 class HRViTFusion(nn.Module):
