@@ -16,8 +16,8 @@
 import pytest
 from huggingface_hub.errors import StrictDataclassError
 
-from families import GPVIT
-from hf_gpvit import GPViTConfig
+from families import GPVIT, HRVIT
+from hf_gpvit import GPViTConfig, HRViTConfig
 
 
 PRESETS = {
@@ -37,6 +37,8 @@ INVALID_IN_BOTH_FAMILIES = [
     ({"decoder_dropout_rate": 1}, r"decoder_dropout_rate must be in \[0, 1\), got 1"),
     ({"decoder_dropout_rate": -0.5}, r"decoder_dropout_rate must be in \[0, 1\), got -0.5"),
     ({"decoder_hidden_size": 0}, r"decoder_hidden_size must be at least 1.*, got 0"),
+    ({"decoder_hidden_size": {"upernet": 0}}, r"decoder_hidden_size must be at least 1, got \{'upernet': 0\}"),
+    ({"decoder_hidden_size": {"fcn": 8}}, r"decoder_hidden_size must be a width.*'segformer'.*got \{'fcn': 8\}"),
     ({"initializer_range": -1}, r"initializer_range must be at least 0, got -1"),
     ({"auxiliary_loss_weight": -0.4}, r"auxiliary_loss_weight must be at least 0, got -0.4"),
     ({"auxiliary_hidden_size": -8}, r"auxiliary_hidden_size must be at least 1, got -8"),
@@ -90,6 +92,40 @@ INVALID_IN_GPVIT = [
     ({"num_group_tokens": 6}, r"'num_group_tokens' with value 6.*int"),
 ]
 
+INVALID_IN_HRVIT = [
+    ({"hidden_sizes": []}, r"hidden_sizes must be one number for each branch.*got \[\]"),
+    ({"hidden_sizes": [8, 16, 0, 24]}, r"hidden_sizes must be .*divisible.*got \[8, 16, 0, 24\]"),
+    ({"hidden_sizes": [8, 18, 16, 24]}, r"hidden_sizes must be .*divisible.*got \[8, 18, 16, 24\]"),
+    ({"hidden_sizes": 8}, r"'hidden_sizes' with value 8.*int"),
+    (
+        {"hidden_sizes": [8, 16, 16]},
+        r"stripe_widths must be .*3 branches of hidden_sizes=\[8, 16, 16\], got \[1, 2, 2, 1\]",
+    ),
+    ({"attention_head_dim": 0}, r"attention_head_dim must be at least 1, got 0"),
+    ({"attention_head_dim": 3}, r"attention_head_dim must be a divisor .*hidden_sizes=\[8, 16, 16, 24\].*got 3"),
+    ({"attention_head_dim": 4.0}, r"'attention_head_dim' expected int, got float \(value: 4.0\)"),
+    ({"stripe_widths": [1, 2, 2]}, r"stripe_widths must be one positive .*4 branches.*got \[1, 2, 2\]"),
+    ({"stripe_widths": [1, 2, 0, 1]}, r"stripe_widths must be one positive .*got \[1, 2, 0, 1\]"),
+    ({"mlp_ratios": [2, 2, 2, -1]}, r"mlp_ratios must be one positive .*got \[2, 2, 2, -1\]"),
+    ({"mlp_ratios": [2, 2, 2, 1.125]}, r"mlp_ratios must be such that the products .*even, got \[2, 2, 2, 1.125\]"),
+    ({"mlp_ratios": "2"}, r"'mlp_ratios' with value '2'"),
+    ({"num_blocks": []}, r"num_blocks must be one list .*got \[\]"),
+    (
+        {"num_blocks": [[1], [1, 1], [1, 1, 1]]},
+        r"num_blocks must be .*the last with 4 .*got \[\[1\], \[1, 1\], \[1, 1, 1\]\]",
+    ),
+    ({"num_blocks": [[1], [1, 1, 1, 1]]}, r"num_blocks must be .*longer by one.*got \[\[1\], \[1, 1, 1, 1\]\]"),
+    ({"num_blocks": [[1], [1, 0], [1, 1, 1], [1, 1, 1, 1]]}, r"num_blocks must be one list of positive"),
+    ({"num_blocks": [1, 2]}, r"'num_blocks' with value \[1, 2\]"),
+    ({"hidden_act": "foo"}, r"hidden_act must be one of .*'gelu'.*got 'foo'"),
+    ({"layer_norm_eps": 0}, r"layer_norm_eps must be greater than 0, got 0"),
+    ({"stem_hidden_sizes": [8]}, r"stem_hidden_sizes must be two positive numbers, got \[8\]"),
+    ({"stem_hidden_sizes": [0, 8]}, r"stem_hidden_sizes must be two positive numbers, got \[0, 8\]"),
+    ({"classifier_hidden_sizes": [2, 4, 4]}, r"classifier_hidden_sizes must be one positive .*got \[2, 4, 4\]"),
+    ({"classifier_output_size": 0}, r"classifier_output_size must be at least 1, got 0"),
+    ({"classifier_dropout_rate": 1.0}, r"classifier_dropout_rate must be in \[0, 1\), got 1.0"),
+]
+
 
 def test_presets_are_listed(family):
     assert family.config_class.presets() == PRESETS[family.name]
@@ -121,6 +157,30 @@ def test_gpvit_presets_of_the_paper(name, expected):
     assert config.num_hidden_layers == config.num_attention_heads == 12
 
 
+@pytest.mark.parametrize(
+    ("name", "hidden_sizes", "head_dim", "mlp_ratios", "last_modules"),
+    [
+        ("hrvit-b1", [32, 64, 128, 256], 32, [4, 4, 4, 4], [[1, 1, 6, 2], [1, 1, 2, 2]]),
+        ("hrvit-b2", [48, 96, 240, 384], 24, [2, 3, 3, 3], [[1, 1, 6, 2], [1, 1, 6, 2]]),
+        ("hrvit-b3", [64, 128, 256, 512], 32, [2, 2, 2, 2], [[1, 1, 6, 3], [1, 1, 6, 3]]),
+    ],
+)
+def test_hrvit_presets_of_the_paper(name, hidden_sizes, head_dim, mlp_ratios, last_modules):
+    config = HRViTConfig.from_preset(name)
+    assert list(config.hidden_sizes) == hidden_sizes
+    assert list(config.stripe_widths) == [1, 2, 7, 7]
+    assert config.attention_head_dim == head_dim
+    assert list(config.mlp_ratios) == mlp_ratios
+    first_modules = [[1], [1, 1], [1, 1, 6], [1, 1, 6]]
+    assert [list(module) for module in config.num_blocks] == first_modules + last_modules
+    assert config.drop_path_rate == 0.1
+
+
+def test_default_stages_of_hrvit_are_its_branches():
+    assert HRViTConfig().out_features == ["stage1", "stage2", "stage3", "stage4"]
+    assert HRViTConfig().stage_names == ["stem", "stage1", "stage2", "stage3", "stage4"]
+
+
 def test_overrides_win_and_leave_the_preset_alone(family):
     name = PRESETS[family.name][1]
     plain = family.config_class.from_preset(name)
@@ -139,6 +199,12 @@ def test_invalid_field(family, fields, message):
 def test_invalid_field_of_gpvit(fields, message):
     with pytest.raises(StrictDataclassError, match=message):
         GPVIT.config(**fields)
+
+
+@pytest.mark.parametrize(("fields", "message"), INVALID_IN_HRVIT)
+def test_invalid_field_of_hrvit(fields, message):
+    with pytest.raises(StrictDataclassError, match=message):
+        HRVIT.config(**fields)
 
 
 def test_field_is_checked_when_assigned(family):

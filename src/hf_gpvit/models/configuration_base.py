@@ -94,8 +94,10 @@ class HighResolutionConfig(BackboneConfigMixin, PreTrainedConfig):
         for field in ("num_channels", "auxiliary_hidden_size"):
             self._require(field, getattr(self, field) >= 1, "at least 1")
         sizes = self.decoder_hidden_size
-        sizes = sizes.values() if isinstance(sizes, dict) else [sizes]
-        self._require("decoder_hidden_size", all(size is None or size >= 1 for size in sizes), "at least 1")
+        sizes = sizes if isinstance(sizes, dict) else {self.decode_head_type: sizes}
+        heads = ("segformer", "upernet")
+        self._require("decoder_hidden_size", set(sizes) <= set(heads), f"a width, or one for each of {heads}")
+        self._require("decoder_hidden_size", all(size is None or size >= 1 for size in sizes.values()), "at least 1")
         for field in ("drop_path_rate", "decoder_dropout_rate"):
             self._require(field, 0 <= getattr(self, field) < 1, "in [0, 1)")
         for field in ("initializer_range", "auxiliary_loss_weight"):
