@@ -47,6 +47,11 @@ from hf_gpvit import (
     GPViTForImageClassification,
     GPViTForSemanticSegmentation,
     GPViTModel,
+    HRViTBackbone,
+    HRViTConfig,
+    HRViTForImageClassification,
+    HRViTForSemanticSegmentation,
+    HRViTModel,
 )
 
 
@@ -201,6 +206,57 @@ class GPViTAlternativesTester(GPViTTester):
 class GPViTAlternativesModelTest(VisionModelTests, unittest.TestCase):
     tester_class = GPViTAlternativesTester
     all_model_classes = (GPViTForImageClassification, GPViTForSemanticSegmentation)
+
+
+class HRViTTester(VisionModelTester):
+    """Two modules and two branches, on grids of 9 x 13 and 5 x 7 tokens: stripes and upsampling go beyond them."""
+
+    config_class = HRViTConfig
+    config_kwargs = {
+        "image_size": [36, 52],
+        "initializer_range": 0.2,  # far from uniform attention, which would hide mistakes
+        "hidden_sizes": [8, 16],
+        "num_blocks": [[1], [1, 1]],
+        "stripe_widths": [1, 2],
+        "attention_head_dim": 4,
+        "mlp_ratios": [2, 2],
+        "stem_hidden_sizes": [6, 12],
+        "classifier_hidden_sizes": [2, 4],
+        "classifier_output_size": 16,
+        "decoder_hidden_size": 16,
+    }
+    common_properties = ["num_channels", "hidden_sizes", "num_blocks"]
+    image_size = (36, 52)
+
+    def attention_shapes(self, model_class):
+        # For each of three blocks: horizontal stripes, then vertical ones, each with half of the channels.
+        finer = [(self.batch_size * 9, 1, 13, 13), (self.batch_size * 13, 1, 9, 9)]
+        coarser = [(self.batch_size * 3, 2, 14, 14), (self.batch_size * 4, 2, 10, 10)]
+        return finer + finer + coarser
+
+    def hidden_state_shapes(self, model_class):
+        return [(self.batch_size, 8, 9, 13), (self.batch_size, 16, 5, 7)]
+
+
+class HRViTModelTest(VisionModelTests, unittest.TestCase):
+    tester_class = HRViTTester
+    # The classifier first: upstream asks the first class for gradients of every hidden state, and the bare model's
+    # output, the coarsest map, does not come from the finer ones, which are outputs themselves.
+    all_model_classes = (HRViTForImageClassification, HRViTModel, HRViTBackbone, HRViTForSemanticSegmentation)
+
+
+class HRViTBackboneTest(VisionBackboneTests, unittest.TestCase):
+    tester_class = HRViTTester
+    all_model_classes = (HRViTBackbone,)
+
+
+class HRViTUperNetTester(HRViTTester):
+    config_kwargs = HRViTTester.config_kwargs | {"decode_head_type": "upernet"}
+
+
+class HRViTUperNetModelTest(VisionModelTests, unittest.TestCase):
+    tester_class = HRViTUperNetTester
+    all_model_classes = (HRViTForSemanticSegmentation,)
 
 
 # In-tree references: run only to learn which tests upstream's own vision models skip.

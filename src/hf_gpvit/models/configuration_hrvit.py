@@ -166,6 +166,11 @@ class HRViTConfig(HighResolutionConfig):
         self._set_stages(["stem", *branches], branches, kwargs)
         super().__post_init__(**kwargs)
 
+    @property
+    def num_hidden_layers(self) -> int:
+        """The number of branches, each of which gives one of the hidden states: what transformers counts them by."""
+        return len(self.hidden_sizes)
+
     def validate_architecture(self):
         """Part of the validation by `@strict`: ranges, and relations between fields."""
         super().validate_architecture()
