@@ -18,57 +18,133 @@ import pickle
 import pytest
 import torch
 
-from hf_gpvit import GPViTForImageClassification, GPViTForSemanticSegmentation
-from hf_gpvit.conversion import convert_checkpoint
+from hf_gpvit import HRViTConfig, HRViTForSemanticSegmentation
+from hf_gpvit.conversion import convert, convert_checkpoint, hrvit
 from hf_gpvit.data import load_label_set
-from official import checkpoint
+from official import checkpoint, hrvit_checkpoint
+
+
+OFFICIAL = {
+    "gpvit": {
+        None: lambda: checkpoint("gpvit/gpvit_l1_statedict.json"),
+        "segformer": lambda: checkpoint("gpvit/gpvit_l1_segformer_statedict.json"),
+        "upernet": lambda: checkpoint("gpvit/gpvit_l1_upernet_statedict.json"),
+    },
+    "hrvit": {
+        None: lambda: hrvit_checkpoint("hrvit_b1"),
+        "segformer": lambda: hrvit_checkpoint("hrvit_b1", "segformer", 150),
+        "upernet": lambda: hrvit_checkpoint("hrvit_b1", "upernet", 150),
+    },
+}
+# What the checkpoints are of, and an entry that is easily mixed up, with our name for it.
+FIELDS = {
+    "gpvit": {"hidden_size": 216, "pooling_type": "group", "image_size": 224},
+    "hrvit": {"hidden_sizes": (32, 64, 128, 256), "stripe_widths": (1, 2, 7, 7), "image_size": 224},
+}
+DELICATE_ENTRY = {
+    "gpvit": (
+        "backbone.layers.1.un_group_layer.attn.k_proj.bias",
+        "gpvit.layers.1.propagation.ungrouping.key.bias",
+    ),
+    "hrvit": (
+        "features.8.blocks.3.1.2.bias",
+        "hrvit.layers.4.fusion.paths.3.1.pointwise.convolution.bias",
+    ),
+}
+
+
+@pytest.fixture
+def official_classifier(family):
+    return OFFICIAL[family.name][None]()
+
+
+@pytest.fixture(params=["segformer", "upernet"])
+def head(request):
+    return request.param
+
+
+@pytest.fixture
+def official_segmentor(family, head):
+    return OFFICIAL[family.name][head]()
 
 
 @pytest.fixture(scope="module")
 def official():
-    return checkpoint("gpvit/gpvit_l1_statedict.json")
+    return OFFICIAL["gpvit"][None]()
 
 
 @pytest.fixture(scope="module")
 def official_segmentors():
-    return {head: checkpoint(f"gpvit/gpvit_l1_{head}_statedict.json") for head in ("segformer", "upernet")}
+    return {head: OFFICIAL["gpvit"][head]() for head in ("segformer", "upernet")}
 
 
-def test_a_file_and_what_it_holds_give_the_same_model(official, tmp_path):
-    torch.save({"meta": {"epoch": 300}, "state_dict": official}, tmp_path / "gpvit_l1.pth")
-    from_file = convert_checkpoint(tmp_path / "gpvit_l1.pth")
-    assert isinstance(from_file, GPViTForImageClassification)
+def test_a_file_and_what_it_holds_give_the_same_model(family, official_classifier, tmp_path):
+    torch.save({"meta": {"epoch": 300}, "state_dict": official_classifier}, tmp_path / "official.pth")
+    from_file = convert_checkpoint(tmp_path / "official.pth")
+    assert isinstance(from_file, family.classifier_class)
     assert not from_file.training
-    for same in (str(tmp_path / "gpvit_l1.pth"), {"state_dict": official}, official):
+    for same in (str(tmp_path / "official.pth"), {"state_dict": official_classifier}, official_classifier):
         state_dict = convert_checkpoint(same).state_dict()
         assert all(torch.equal(value, state_dict[name]) for name, value in from_file.state_dict().items())
 
 
-def test_every_value_arrives(official, official_segmentors):
+def signatures(values):
+    return sorted((tuple(value.shape), value.double().sum().item()) for value in values)
+
+
+def test_every_value_arrives(family, official_classifier):
     """Also those that no forward pass shows, like key biases: the values are all different and all there."""
-    for state_dict in (official, *official_segmentors.values()):
-        converted = convert_checkpoint(state_dict).state_dict()
-        assert len(converted) == len(state_dict)
-
-        def signatures(values):
-            return sorted((tuple(value.shape), value.double().sum().item()) for value in values)
-
-        assert signatures(converted.values()) == signatures(state_dict.values())
-        key_bias = converted["gpvit.layers.1.propagation.ungrouping.key.bias"]
-        assert torch.equal(key_bias, state_dict["backbone.layers.1.un_group_layer.attn.k_proj.bias"])
+    converted = convert_checkpoint(official_classifier).state_dict()
+    assert len(converted) == len(official_classifier)
+    assert signatures(converted.values()) == signatures(official_classifier.values())
+    entry, name = DELICATE_ENTRY[family.name]
+    assert torch.equal(converted[name], official_classifier[entry])
 
 
-def test_variant_task_head_and_labels_are_inferred(official, official_segmentors):
-    config = convert_checkpoint(official).config
-    assert (config.hidden_size, config.pooling_type, config.image_size) == (216, "group", 224)
+def test_every_value_of_a_segmentor_arrives(official_segmentor):
+    converted = convert_checkpoint(official_segmentor).state_dict()
+    assert len(converted) == len(official_segmentor)
+    assert signatures(converted.values()) == signatures(official_segmentor.values())
+
+
+def test_variant_task_and_labels_are_inferred(family, official_classifier):
+    config = convert_checkpoint(official_classifier).config
+    assert {field: getattr(config, field) for field in FIELDS[family.name]} == FIELDS[family.name]
     assert config.id2label == load_label_set("imagenet-1k").id2label
     assert config.label2id["golden retriever"] == 207
-    for head, state_dict in official_segmentors.items():
-        model = convert_checkpoint(state_dict)
-        assert isinstance(model, GPViTForSemanticSegmentation)
-        assert (model.config.decode_head_type, model.config.drop_path_rate) == (head, 0.1)
-        assert model.config.id2label == load_label_set("ade20k").id2label
-        assert model.config.label2id == load_label_set("ade20k").label2id
+
+
+def test_head_and_labels_are_inferred(family, head, official_segmentor):
+    model = convert_checkpoint(official_segmentor)
+    assert isinstance(model, family.segmentor_class)
+    assert (model.config.decode_head_type, model.config.drop_path_rate) == (head, 0.1)
+    assert model.config.id2label == load_label_set("ade20k").id2label
+    assert model.config.label2id == load_label_set("ade20k").label2id
+
+
+@pytest.mark.parametrize(
+    ("variant", "num_labels", "stripe_widths", "drop_path_rate", "width"),
+    [
+        ("b1", 19, [1, 2, 7, 7], 0.15, 256),
+        ("b2", 150, [1, 2, 7, 7], 0.2, 256),
+        ("b3", 150, [1, 2, 7, 7], 0.3, 768),
+        ("b3", 19, [1, 2, 9, 9], 0.3, 768),
+    ],
+)
+def test_hrvit_variants_and_their_settings(variant, num_labels, stripe_widths, drop_path_rate, width):
+    """What the entries do not show depends on variant and classes: 19 are Cityscapes. Only shapes are looked at."""
+    hidden_sizes = HRViTConfig.from_preset(f"hrvit-{variant}").hidden_sizes
+    entries = {
+        "backbone.features.1.patch_embed.0.proj.0.weight": torch.empty(hidden_sizes[0], 64, 1, 1),
+        "decode_head.conv_seg.weight": torch.empty(num_labels, 256, 1, 1),
+        "decode_head.fusion_conv.conv.weight": torch.empty(256, 1024, 1, 1),
+    }
+    config = convert._config(hrvit, "semantic-segmentation", entries)
+    assert list(config.stripe_widths) == stripe_widths
+    assert config.drop_path_rate == drop_path_rate
+    assert config.hidden_sizes == hidden_sizes
+    with torch.device("meta"):
+        assert HRViTForSemanticSegmentation(config).decode_head.classifier.in_channels == width
 
 
 @pytest.mark.parametrize(("num_labels", "last"), [(19, "bicycle"), (11, "bicyclist"), (7, "LABEL_6")])
@@ -100,6 +176,43 @@ def test_missing_unexpected_and_misshapen_entries_are_named(official):
     assert "backbone.layers.12.qkv.weight" in lines[1]
     assert "gpvit.layers.4.propagation.mixer.token_norm.weight" in lines[2]
     assert "backbone.ln1.weight (7,) for gpvit.norm.weight (216,)" in lines[3]
+
+
+def test_missing_unexpected_and_misshapen_entries_of_hrvit_are_named():
+    state_dict = OFFICIAL["hrvit"][None]()
+    del state_dict["features.5.branches.2.3.attn.attn_bn.running_mean"]
+    state_dict["features.12.blocks.0.1.0.weight"] = torch.zeros(1)
+    state_dict["features.9.norm.3.weight"] = torch.zeros(7)
+    state_dict["features.2.blocks.1.1.0.weight"] = torch.zeros(1)  # no path from a branch to itself
+    with pytest.raises(ValueError) as raised:
+        convert_checkpoint(state_dict)
+    lines = str(raised.value).splitlines()
+    assert "features.12.blocks.0.1.0.weight" in lines[1]
+    assert "features.2.blocks.1.1.0.weight" in lines[1]
+    assert "hrvit.layers.2.branches.2.blocks.3.batch_norm.running_mean" in lines[2]
+    assert "features.9.norm.3.weight (7,) for hrvit.layers.4.branches.3.norm.weight (256,)" in lines[3]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda state: state | {"features.1.patch_embed.0.proj.0.weight": torch.zeros(40, 64, 1, 1)},
+            r"unknown variant.*\(40, 64, 1, 1\)",
+        ),
+        (
+            lambda state: {name: value for name, value in state.items() if "head" not in name},
+            "exactly one of the classifiers",
+        ),
+        (
+            lambda state: {name: value for name, value in state.items() if "features.1." not in name},
+            "another architecture.*stem.conv1.weight",
+        ),
+    ],
+)
+def test_other_architectures_than_hrvit(change, message):
+    with pytest.raises(ValueError, match=message):
+        convert_checkpoint(change(OFFICIAL["hrvit"][None]()))
 
 
 @pytest.mark.parametrize(
