@@ -30,17 +30,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def print_presets() -> None:
-    """Prints every preset with its width, layers and backbone parameters."""
+    """Prints every preset with its channels (of each branch, where there are several) and backbone parameters."""
     import torch
 
-    from hf_gpvit import GPViTConfig, GPViTModel
+    from hf_gpvit import GPViTConfig, GPViTModel, HRViTConfig, HRViTModel
 
-    print(f"{'preset':12} {'hidden size':>11} {'layers':>6} {'backbone parameters':>19}")
-    for preset in GPViTConfig.presets():
-        config = GPViTConfig.from_preset(preset)
-        with torch.device("meta"):
-            num_parameters = GPViTModel(config, add_pooling_layer=False).num_parameters()
-        print(f"{preset:12} {config.hidden_size:11} {config.num_hidden_layers:6} {num_parameters:19,}")
+    print(f"{'preset':12} {'channels':>15} {'backbone parameters':>19}")
+    for config_class, model_class in ((GPViTConfig, GPViTModel), (HRViTConfig, HRViTModel)):
+        for preset in config_class.presets():
+            config = config_class.from_preset(preset)
+            widths = getattr(config, "hidden_sizes", None) or [config.hidden_size]
+            with torch.device("meta"):
+                num_parameters = model_class(config, add_pooling_layer=False).num_parameters()
+            print(f"{preset:12} {'-'.join(map(str, widths)):>15} {num_parameters:19,}")
 
 
 if __name__ == "__main__":

@@ -21,13 +21,10 @@ import hf_gpvit_cli
 def test_presets_are_listed_with_their_sizes(capsys):
     hf_gpvit_cli.main(["presets"])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + len(hf_gpvit.GPViTConfig.presets())
-    assert next(line for line in lines if line.startswith("gpvit-l1")).split() == [
-        "gpvit-l1",
-        "216",
-        "12",
-        "9,325,544",
-    ]
+    rows = {line.split()[0]: line.split()[1:] for line in lines[1:]}
+    assert [*rows] == [*hf_gpvit.GPViTConfig.presets(), *hf_gpvit.HRViTConfig.presets()]
+    assert rows["gpvit-l1"] == ["216", "9,325,544"]
+    assert rows["hrvit-b1"] == ["32-64-128-256", "7,758,008"]
 
 
 def test_help_loads_no_torch():

@@ -99,6 +99,22 @@ def test_segmentor(segmentor):
         torch.testing.assert_close(logits, expected[f"{head}_{kind}_{size[0]}x{size[1]}"], **LOGITS)
 
 
+@pytest.mark.parametrize(
+    "size", [(28, 28), (200, 232), (100, 90), (1, 1), (7, 350)], ids=lambda size: "x".join(map(str, size))
+)
+@torch.no_grad()
+def test_sizes_that_the_official_code_refuses(classifier, size):
+    """They work, and every image is for itself."""
+    pixel_values = piecewise_image(2, *size)
+    together = classifier(pixel_values, output_hidden_states=True)
+    grids = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in (4, 8, 16, 32)]
+    assert [state.shape[2:] for state in together.hidden_states] == grids
+    for index in range(2):
+        alone = classifier(pixel_values[index : index + 1]).logits
+        assert torch.isfinite(alone).all()
+        torch.testing.assert_close(together.logits[index : index + 1], alone, **LOGITS)
+
+
 def our_names(model):
     """Official name -> our name, found by the values, which differ from entry to entry."""
 
