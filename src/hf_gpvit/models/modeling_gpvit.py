@@ -23,7 +23,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.backbone_utils import BackboneMixin, filter_output_hidden_states
@@ -37,7 +36,7 @@ from transformers.modeling_outputs import (
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
-from transformers.utils.output_capturing import OutputRecorder, capture_outputs, maybe_install_capturing_hooks
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .configuration_gpvit import GPViTConfig
 from .decode_head import (
@@ -45,7 +44,6 @@ from .decode_head import (
     build_decode_head,
     check_head_batch_statistics,
     checked_segmentation_labels,
-    init_decode_head,
     semantic_segmentation_loss,
 )
 from .layers import (
@@ -63,12 +61,12 @@ from .layers import (
     depthwise_channels_last,
     drop_path_schedule,
     in_own_precision,
-    init_weights,
     merge_windows,
     pad_to_windows,
     partition_windows,
     window_padding_mask,
 )
+from .modeling_base import HighResolutionPreTrainedModel, SegmentorMixin
 
 
 class GPViTKwargs(TransformersKwargs, total=False):
@@ -449,19 +447,10 @@ class GPViTFeatureNorms(nn.ModuleDict):
 
 
 @auto_docstring
-class GPViTPreTrainedModel(PreTrainedModel):
+class GPViTPreTrainedModel(HighResolutionPreTrainedModel):
     config: GPViTConfig
     base_model_prefix = "gpvit"
-    main_input_name = "pixel_values"
-    input_modalities = ("image",)
-    supports_gradient_checkpointing = True
-    accepts_loss_kwargs = False
     _no_split_modules = ["GPViTEmbeddings", "GPViTLocalLayer", "GPViTGroupLayer"]
-    # Running statistics move by a tenth of a difference, which half precision often rounds away.
-    _keep_in_fp32_modules_strict = ["batch_norm"]
-    _supports_sdpa = True
-    _supports_attention_backend = True
-    _can_compile_fullgraph = True
     _can_record_outputs = {
         "hidden_states": OutputRecorder(GPViTLayer),
         "attentions": OutputRecorder(GPViTStripeAttention, index=1),
@@ -469,31 +458,10 @@ class GPViTPreTrainedModel(PreTrainedModel):
         "ungroup_attentions": OutputRecorder(GPViTUngrouping, index=1),
     }
 
-    def post_init(self):
-        super().post_init()
-        self._install_hooks()
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        self._output_capturing_hooks_installed = False
-        self._install_hooks()
-
-    def _install_hooks(self):
-        # From the start, since transformers can't install them while a model is being compiled. Those of the classes
-        # around the trunk are the trunk's.
-        maybe_install_capturing_hooks(self.base_model)
-        self._output_capturing_hooks_installed = True
-
-    @classmethod
-    def _can_set_attn_implementation(cls) -> bool:
-        # transformers looks for the attention interface in the source of this file; ours is in layers.py.
-        return True
-
     @torch.no_grad()
     def _init_weights(self, module):
         super()._init_weights(module)
         std = self.config.initializer_range
-        init_weights(module, std)
         if isinstance(module, GPViTEmbeddings):
             init.trunc_normal_(module.position_embeddings, std=std)
         elif isinstance(module, GPViTGroupPropagation):
@@ -656,7 +624,7 @@ class GPViTForImageClassification(GPViTPreTrainedModel):
     GPViT with a SegFormer or UPerNet head (`config.decode_head_type`) on the stages of `config.out_features`.
     """
 )
-class GPViTForSemanticSegmentation(GPViTPreTrainedModel):
+class GPViTForSemanticSegmentation(SegmentorMixin, GPViTPreTrainedModel):
     def __init__(self, config: GPViTConfig):
         super().__init__(config)
         self.stages = list(config.out_features)
@@ -668,12 +636,6 @@ class GPViTForSemanticSegmentation(GPViTPreTrainedModel):
         self.auxiliary_head = build_auxiliary_head(config, in_channels, in_index=len(in_channels) - 1)
         self.loss_function = semantic_segmentation_loss
         self.post_init()
-
-    @torch.no_grad()
-    def _init_weights(self, module):
-        super()._init_weights(module)
-        # The trunk initialises itself: the convolutions that come here are those of the heads.
-        init_decode_head(module)
 
     @can_return_tuple
     @filter_output_hidden_states
@@ -701,17 +663,6 @@ class GPViTForSemanticSegmentation(GPViTPreTrainedModel):
             loss=loss,
             logits=logits,
             **recorded(outputs),
-        )
-
-    def _loss(
-        self, logits: torch.Tensor, feature_maps: tuple[torch.Tensor, ...], labels: torch.Tensor
-    ) -> torch.Tensor:
-        return self.loss_function(
-            logits,
-            labels,
-            ignore_index=self.config.semantic_loss_ignore_index,
-            auxiliary_logits=self.auxiliary_head(feature_maps) if self.auxiliary_head is not None else None,
-            auxiliary_loss_weight=self.config.auxiliary_loss_weight,
         )
 
 

@@ -24,7 +24,6 @@ from itertools import islice
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.backbone_utils import BackboneMixin, filter_output_hidden_states
@@ -38,7 +37,7 @@ from transformers.modeling_outputs import (
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
-from transformers.utils.output_capturing import OutputRecorder, capture_outputs, maybe_install_capturing_hooks
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .configuration_hrvit import HRViTConfig, shortcut_factor
 from .decode_head import (
@@ -46,7 +45,6 @@ from .decode_head import (
     build_decode_head,
     check_head_batch_statistics,
     checked_segmentation_labels,
-    init_decode_head,
     semantic_segmentation_loss,
 )
 from .layers import (
@@ -64,12 +62,12 @@ from .layers import (
     depthwise_channels_last,
     drop_path_schedule,
     in_own_precision,
-    init_weights,
     merge_windows,
     pad_to_windows,
     partition_windows,
     window_padding_mask,
 )
+from .modeling_base import HighResolutionPreTrainedModel, SegmentorMixin
 
 
 class HRViTKwargs(TransformersKwargs, total=False):
@@ -251,10 +249,10 @@ class HRViTAttention(GradientCheckpointingLayer):
     def forward(self, hidden_states: torch.Tensor, output_attentions: bool | None = False) -> torch.Tensor:
         """(B, h, w, C) -> (B, h, w, C)."""
         query, value = self.query_value(self.norm(hidden_states)).chunk(2, dim=-1)
-        halves = [states.chunk(2, dim=-1) for states in (query, value)]
-        horizontal, vertical = zip(*halves, strict=True)
-        horizontal, _ = self.horizontal(*horizontal, output_attentions=output_attentions)
-        vertical, _ = self.vertical(*vertical, output_attentions=output_attentions)
+        horizontal_query, vertical_query = query.chunk(2, dim=-1)
+        horizontal_value, vertical_value = value.chunk(2, dim=-1)
+        horizontal, _ = self.horizontal(horizontal_query, horizontal_value, output_attentions=output_attentions)
+        vertical, _ = self.vertical(vertical_query, vertical_value, output_attentions=output_attentions)
         output = torch.cat([horizontal, vertical], dim=-1)
         output = output + conv_channels_last(self.convolution, F.hardswish(value))
         return self.projection(F.hardswish(output))
@@ -360,10 +358,12 @@ class HRViTModule(nn.Module):
     def __init__(self, config: HRViTConfig, index: int, drop_path_rates: list[float]):
         super().__init__()
         num_blocks = config.num_blocks[index]
-        in_channels = list(config.hidden_sizes[: len(config.num_blocks[index - 1])])
-        in_channels = in_channels if index > 0 else [config.stem_hidden_sizes[-1]]
-        new_channels = config.hidden_sizes[len(in_channels) : len(num_blocks)]
-        fused_channels = [*in_channels, *new_channels]
+        if index == 0:
+            in_channels = [config.stem_hidden_sizes[-1]]
+        else:
+            in_channels = list(config.hidden_sizes[: len(config.num_blocks[index - 1])])
+        # Fusion keeps channels, and gives a new coarsest branch those of this module.
+        fused_channels = [*in_channels, *config.hidden_sizes[len(in_channels) : len(num_blocks)]]
         branch_class = HRViTOutputBranch if index == len(config.num_blocks) - 1 else HRViTBranch
         self.fusion = HRViTFusion(config, in_channels, fused_channels)
         self.branches = nn.ModuleList(
@@ -424,49 +424,19 @@ class HRViTClassificationHead(nn.Module):
 
 
 @auto_docstring
-class HRViTPreTrainedModel(PreTrainedModel):
+class HRViTPreTrainedModel(HighResolutionPreTrainedModel):
     config: HRViTConfig
     base_model_prefix = "hrvit"
-    main_input_name = "pixel_values"
-    input_modalities = ("image",)
-    supports_gradient_checkpointing = True
-    accepts_loss_kwargs = False
     _no_split_modules = ["HRViTEmbeddings", "HRViTFusion", "HRViTBlock"]
-    # Running statistics move by a tenth of a difference, which half precision often rounds away.
-    _keep_in_fp32_modules_strict = ["batch_norm"]
-    _supports_sdpa = True
-    _supports_attention_backend = True
-    _can_compile_fullgraph = True
     _can_record_outputs = {
         "hidden_states": OutputRecorder(HRViTOutputBranch, capture_initial_hidden_state=False),
         "attentions": OutputRecorder(HRViTStripeAttention, index=1),
         "stem_states": OutputRecorder(HRViTEmbeddings),
     }
 
-    def post_init(self):
-        super().post_init()
-        self._install_hooks()
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        self._output_capturing_hooks_installed = False
-        self._install_hooks()
-
-    def _install_hooks(self):
-        # From the start, since transformers can't install them while a model is being compiled. Those of the classes
-        # around the trunk are the trunk's.
-        maybe_install_capturing_hooks(self.base_model)
-        self._output_capturing_hooks_installed = True
-
-    @classmethod
-    def _can_set_attn_implementation(cls) -> bool:
-        # transformers looks for the attention interface in the source of this file; ours is in layers.py.
-        return True
-
     @torch.no_grad()
     def _init_weights(self, module):
         super()._init_weights(module)
-        init_weights(module, self.config.initializer_range)
         if isinstance(module, HRViTAttentionBatchNorm):
             init.zeros_(module.weight)
 
@@ -595,7 +565,7 @@ class HRViTForImageClassification(HRViTPreTrainedModel):
     HRViT with a SegFormer or UPerNet head (`config.decode_head_type`) on the stages of `config.out_features`.
     """
 )
-class HRViTForSemanticSegmentation(HRViTPreTrainedModel):
+class HRViTForSemanticSegmentation(SegmentorMixin, HRViTPreTrainedModel):
     def __init__(self, config: HRViTConfig):
         super().__init__(config)
         self.stages = list(config.out_features)
@@ -607,12 +577,6 @@ class HRViTForSemanticSegmentation(HRViTPreTrainedModel):
         self.auxiliary_head = build_auxiliary_head(config, in_channels, in_index=max(len(in_channels) - 2, 0))
         self.loss_function = semantic_segmentation_loss
         self.post_init()
-
-    @torch.no_grad()
-    def _init_weights(self, module):
-        super()._init_weights(module)
-        # The trunk initialises itself: the convolutions that come here are those of the heads.
-        init_decode_head(module)
 
     @can_return_tuple
     @filter_output_hidden_states
@@ -641,17 +605,6 @@ class HRViTForSemanticSegmentation(HRViTPreTrainedModel):
             logits=logits,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
-        )
-
-    def _loss(
-        self, logits: torch.Tensor, feature_maps: tuple[torch.Tensor, ...], labels: torch.Tensor
-    ) -> torch.Tensor:
-        return self.loss_function(
-            logits,
-            labels,
-            ignore_index=self.config.semantic_loss_ignore_index,
-            auxiliary_logits=self.auxiliary_head(feature_maps) if self.auxiliary_head is not None else None,
-            auxiliary_loss_weight=self.config.auxiliary_loss_weight,
         )
 
 
