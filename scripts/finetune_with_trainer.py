@@ -16,7 +16,7 @@
     python scripts/finetune_with_trainer.py --dataset path/or/name --model gpvit-nano --image_size 64 \\
         --output_dir outputs/classifier --num_train_epochs 30 --per_device_train_batch_size 64 --learning_rate 1e-3
 
-`--model` is a preset (random weights) or a folder or Hub name of a pretrained GPViT. The fields of
+`--model` is a preset (random weights) or a folder or Hub name of a pretrained model. The fields of
 `transformers.TrainingArguments` are arguments too. The folder it leaves loads with `AutoModelForImageClassification`.
 """
 
