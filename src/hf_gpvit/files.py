@@ -22,10 +22,11 @@ from pathlib import Path
 
 
 @contextmanager
-def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_folder(path: str | os.PathLike, keep_older: bool = True) -> Iterator[Path]:
     """A folder to write into that becomes `path` when the block ends, and vanishes if the block raises.
 
-    What was at `path` before stays whole: it moves to the first free of `path-1`, `path-2`, ...
+    What was at `path` before stays whole: it moves to the first free of `path-1`, `path-2`, ...; without `keep_older`
+    it goes as soon as the new one is there.
 
     Raises:
         NotADirectoryError: `path` is a file.
@@ -38,9 +39,12 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     try:
         yield folder
         folder.chmod(0o777 & ~_umask())  # mkdtemp makes it private
+        older = _free_name(path)
         if path.exists():
-            os.replace(path, _free_name(path))
+            os.replace(path, older)
         os.replace(folder, path)
+        if not keep_older:
+            shutil.rmtree(older, ignore_errors=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

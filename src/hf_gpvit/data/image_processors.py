@@ -26,10 +26,13 @@ SEGMENTATION_SIDE = 512
 SEGMENTATION_MAX_RATIO = 4
 
 
-def image_processor_for(model: PreTrainedModel, image_size: int | tuple[int, int] | None = None) -> BaseImageProcessor:
+def image_processor_for(
+    model: PreTrainedModel, image_size: int | tuple[int, int] | None = None, crop_ratio: float | None = None
+) -> BaseImageProcessor:
     """The image processor that feeds `model` as its paper does at test time.
 
-    Classifiers and trunks: shorter side resized bicubically, centre crop of `image_size` (by default the config's).
+    Classifiers and trunks: shorter side resized bicubically, centre crop of `image_size` (by default the config's),
+    which is `crop_ratio` of the shorter side (by default the paper's: 0.875 for GPViT, 0.9 for HRViT).
     Segmentors: fitted into `image_size` (by default 512, of two sides the shorter) x four times that with the ratio
     kept; a segmentor with ADE20K's labels also reduces them by one (0 becomes 255, ignored). Pixels are normalised
     with ImageNet's mean and standard deviation.
@@ -51,7 +54,7 @@ def image_processor_for(model: PreTrainedModel, image_size: int | tuple[int, int
         )
     height, width = _sides(image_size or model.config.image_size)
     return ViTImageProcessor(
-        size={"shortest_edge": int(max(height, width) / CROP_RATIO[model.config.model_type])},
+        size={"shortest_edge": int(max(height, width) / (crop_ratio or CROP_RATIO[model.config.model_type]))},
         default_to_square=False,
         do_center_crop=True,
         crop_size={"height": height, "width": width},

@@ -14,6 +14,7 @@
 """A model for a dataset: from a preset, or from pretrained weights."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from transformers import AutoModelForImageClassification, AutoModelForSemanticSegmentation, PreTrainedModel
 
@@ -28,7 +29,9 @@ AUTO_CLASSES = {
 HEADS = ("classifier.", "decode_head.", "auxiliary_head.")
 
 
-def build_model(model: str, task: str, class_names: Sequence[str], image_size: int | None = None) -> PreTrainedModel:
+def build_model(
+    model: str, task: str, class_names: Sequence[str], image_size: int | None = None, **fields: Any
+) -> PreTrainedModel:
     """A model of `model` for `task` and these classes.
 
     Args:
@@ -38,6 +41,7 @@ def build_model(model: str, task: str, class_names: Sequence[str], image_size: i
         class_names: Names of the classes in the order of their ids.
         image_size: Side in pixels of the images that a preset's position embeddings are made for. Default: the
             preset's. Pretrained models keep theirs.
+        **fields: Other fields of the config to set, such as `drop_path_rate`.
 
     Raises:
         ValueError: `task` is unknown, or the pretrained weights don't fit their own config.
@@ -45,7 +49,7 @@ def build_model(model: str, task: str, class_names: Sequence[str], image_size: i
     """
     if task not in AUTO_CLASSES:
         raise ValueError(f"task must be one of {', '.join(AUTO_CLASSES)}, got {task!r}.")
-    fields = {"id2label": dict(enumerate(class_names))}  # the config derives label2id
+    fields = {"id2label": dict(enumerate(class_names)), **fields}  # the config derives label2id
     presets = {preset: config_class for config_class in MODEL_CLASSES for preset in config_class.presets()}
     if model not in presets:
         try:

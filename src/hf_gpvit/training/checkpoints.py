@@ -1,0 +1,85 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Checkpoints that are there whole or not at all."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from accelerate import Accelerator
+
+
+_NAME = re.compile(r"step-(\d+)")
+
+
+class Checkpoints:
+    """The folders `step-<number>` below `root`, which hold all that a run needs to go on.
+
+    A folder is written under another name, flushed to the disk and then renamed, so that one with this name is always
+    complete; older ones go only after that.
+
+    Args:
+        accelerator: Whose state they are: model, optimizer, scaler, random numbers, and what was registered with it.
+        root: Folder to keep them in.
+        keep: How many to keep.
+    """
+
+    def __init__(self, accelerator: Accelerator, root: Path, keep: int):
+        self.accelerator = accelerator
+        self.root = root
+        self.keep = keep
+
+    def save(self, step: int) -> Path:
+        """Saves the state after `step` optimizer steps. Every process must call it."""
+        folder, partial = self.root / f"step-{step:08d}", self.root / f".step-{step:08d}.partial"
+        if self.accelerator.is_main_process:
+            self._remove_partial()
+        self.accelerator.wait_for_everyone()
+        self.accelerator.save_state(str(partial))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process and not folder.exists():
+            _flush(partial)
+            os.replace(partial, folder)
+            for _, older in self.complete()[: -self.keep]:
+                shutil.rmtree(older)
+        self.accelerator.wait_for_everyone()
+        return folder
+
+    def load_newest(self) -> Path | None:
+        """Puts the newest complete checkpoint into what the accelerator prepared; None where there is none."""
+        complete = self.complete()
+        if not complete:
+            return None
+        _, folder = complete[-1]
+        self.accelerator.load_state(str(folder))
+        return folder
+
+    def complete(self) -> list[tuple[int, Path]]:
+        """Steps and folders, oldest first."""
+        folders = [folder for folder in self.root.glob("step-*") if _NAME.fullmatch(folder.name)]
+        return sorted((int(_NAME.fullmatch(folder.name)[1]), folder) for folder in folders)
+
+    def _remove_partial(self) -> None:
+        """What a run that was cut short while saving has left."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        for partial in self.root.glob(".step-*.partial"):
+            shutil.rmtree(partial)
+
+
+def _flush(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())

@@ -1,0 +1,236 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Everything that decides a training run, as dataclasses that YAML files and command lines fill in."""
+
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+import yaml
+from transformers import HfArgumentParser
+
+
+def option(default: Any, text: str) -> Any:
+    """A dataclass field with its line of `--help`."""
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata={"help": text})
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class Recipe:
+    """What both tasks have in common. Lengths are in optimizer steps, sizes in pixels, rates in (0, 1)."""
+
+    task: ClassVar[str]
+
+    model: str = option("gpvit-nano", "Preset (random weights), or folder or Hub name of a model of any task.")
+    output_dir: str = option("outputs/training", "New folder for the model, checkpoints, log and curves.")
+    resume: bool = option(False, "Go on from the newest checkpoint of output_dir.")
+    seed: int = option(0, "Of weights, order and augmentation.")
+
+    dataset: str = option("shapes", "'shapes' (drawn scenes), folder of pictures or parquet files, or Hub name.")
+    dataset_name: str | None = option(None, "Configuration of a Hub dataset.")
+    train_split: str = option("train", "Split to train on, such as 'train+validation' or 'train[:2000]'.")
+    eval_split: str | None = option(None, "Split to evaluate on; by default the first of test, validation, val.")
+    image_column: str = option("image", "Column of the pictures.")
+    target_column: str | None = option(None, "Column of the classes or masks; by default label or annotation.")
+    class_names: list[str] | None = option(None, "Names in the order of the ids, or one label set, such as ade20k.")
+    streaming: bool = option(False, "Read the train split as a stream, for sets larger than the disk.")
+    skip_corrupt: bool = option(False, "Replace unreadable pictures by the next ones and count them.")
+    num_workers: int = option(0, "Processes that load pictures, for each training process.")
+
+    drop_path_rate: float | None = option(None, "Stochastic depth; by default the model's.")
+    stripe_widths: list[int] | None = option(None, "Widths in tokens of HRViT's stripes; by default the model's.")
+    gradient_checkpointing: bool = option(False, "Compute activations twice rather than keep them.")
+    compile: bool = option(False, "Train torch.compile's version of the model.")
+    sync_batch_norm: bool = option(False, "Share BatchNorm's statistics between GPUs.")
+    mixed_precision: Literal["no", "bf16", "fp16"] = option("no", "Type of the arithmetic.")
+
+    num_train_epochs: float = option(1.0, "Passes through the train split.")
+    max_steps: int = option(0, "Optimizer steps, instead of num_train_epochs; 0: not set. Streams need it.")
+    batch_size: int = option(16, "Pictures in a step, over all processes and accumulated parts together.")
+    gradient_accumulation_steps: int = option(1, "Parts in which a batch is computed.")
+    learning_rate: float = option(1e-3, "Its peak.")
+    head_learning_rate_factor: float = option(1.0, "Learning rate of the head in units of learning_rate.")
+    weight_decay: float = option(0.05, "Of AdamW.")
+    no_decay: Literal["norms_and_biases", "layer_norms"] = option(
+        "norms_and_biases", "What does not decay, besides positions and group tokens."
+    )
+    schedule: Literal["cosine", "poly"] = option("cosine", "How the learning rate falls; poly: linearly.")
+    min_learning_rate_ratio: float = option(0.0, "Least learning rate of the schedule in units of the peak.")
+    warmup_epochs: float = option(0.0, "Epochs in which the learning rate rises.")
+    warmup_steps: int = option(0, "Steps in which it rises, instead of warmup_epochs.")
+    warmup_start_ratio: float = option(1e-3, "First factor of the warm-up.")
+    max_grad_norm: float = option(0.0, "Longer gradients are scaled down to it; 0: never.")
+    ema_decay: float = option(0.0, "Average the weights of all steps with this decay, and evaluate that; 0: don't.")
+
+    eval_steps: int = option(0, "Evaluate and save after this many steps; 0: after every epoch.")
+    logging_steps: int = option(20, "Log after this many steps.")
+    max_checkpoints: int = option(2, "Checkpoints to keep.")
+    trackers: list[str] = option([], "Further trackers by Accelerate's names, such as tensorboard or wandb.")
+
+    def __post_init__(self):
+        for name in ("batch_size", "gradient_accumulation_steps", "logging_steps", "max_checkpoints"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("num_workers", "max_steps", "warmup_steps", "warmup_epochs", "eval_steps", "weight_decay"):
+            self._require(name, getattr(self, name) >= 0, "at least 0")
+        for name in ("max_grad_norm", "head_learning_rate_factor"):
+            self._require(name, getattr(self, name) >= 0, "at least 0")
+        for name in ("learning_rate", "num_train_epochs"):
+            self._require(name, getattr(self, name) > 0, "greater than 0")
+        for name in ("min_learning_rate_ratio", "warmup_start_ratio"):
+            self._require(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
+        self._require("ema_decay", 0 <= self.ema_decay < 1, "in [0, 1)")
+        self._require(
+            "batch_size",
+            self.batch_size % self.gradient_accumulation_steps == 0,
+            f"a multiple of gradient_accumulation_steps={self.gradient_accumulation_steps}",
+        )
+        self._require("max_steps", self.max_steps or not self.streaming, "given where streaming=True")
+
+    def _require(self, name: str, valid: Any, expected: str) -> None:
+        if not valid:
+            raise ValueError(f"{name} must be {expected}, got {name}={getattr(self, name)!r}.")
+
+    @property
+    def model_fields(self) -> dict[str, Any]:
+        """Fields of the model's config that the recipe sets."""
+        fields = {"drop_path_rate": self.drop_path_rate, "stripe_widths": self.stripe_widths}
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def save(self, path: str | Path) -> None:
+        """Writes all fields as YAML that `load_recipe` reads."""
+        Path(path).write_text(yaml.safe_dump(asdict(self), sort_keys=False), encoding="utf-8")
+
+
+@dataclass
+class ClassificationRecipe(Recipe):
+    """How a classifier is trained. Augmentation is torchvision's."""
+
+    task: ClassVar[str] = "image-classification"
+
+    image_size: int | None = option(None, "Side of what the model sees; by default the model's.")
+    test_crop_ratio: float | None = option(None, "Part of the shorter side that tests see; by default the paper's.")
+    crop_scale: list[float] = option([0.08, 1.0], "Least and greatest part of a picture's area in a training crop.")
+    rand_augment_magnitude: int = option(0, "Of RandAugment with 2 operations, up to 30; 0: none.")
+    random_erasing: float = option(0.0, "Rate at which a rectangle is erased.")
+    mixup_alpha: float = option(0.0, "Of Mixup's beta distribution; 0: none.")
+    cutmix_alpha: float = option(0.0, "Of CutMix's beta distribution; 0: none. With Mixup, half of the steps each.")
+    label_smoothing: float = option(0.0, "Part of the target that all classes share.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._require("image_size", self.image_size is None or self.image_size >= 1, "at least 1")
+        ratio = self.test_crop_ratio
+        self._require("test_crop_ratio", ratio is None or 0 < ratio <= 1, "in (0, 1]")
+        for name in ("mixup_alpha", "cutmix_alpha"):
+            self._require(name, getattr(self, name) >= 0, "at least 0")
+        self._require("rand_augment_magnitude", 0 <= self.rand_augment_magnitude <= 30, "in 0..30")
+        self._require("random_erasing", 0 <= self.random_erasing <= 1, "in [0, 1]")
+        self._require("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
+        scale = self.crop_scale
+        self._require("crop_scale", len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1, "two parts in (0, 1]")
+
+
+@dataclass
+class SegmentationRecipe(Recipe):
+    """How a segmentor is trained and tested. The defaults are those of ADE20K at a crop of 512."""
+
+    task: ClassVar[str] = "semantic-segmentation"
+
+    decode_head_type: Literal["segformer", "upernet"] | None = option(None, "By default the model's.")
+    reduce_labels: bool = option(False, "Mask id 0 is no class: ignore it and count the others from 0, as ADE20K.")
+    crop_size: int = option(512, "Side of training crops.")
+    resize_size: list[int] = option([512, 2048], "Limits of the shorter and longer side that pictures are fitted to.")
+    scale_range: list[float] = option([0.5, 2.0], "Random factor of resize_size in training.")
+    max_category_ratio: float = option(0.75, "Crops with more of one class are drawn again; 1: any crop will do.")
+    photometric_distortion: bool = option(True, "Vary brightness, contrast, saturation and hue.")
+    test_size_divisor: int | None = option(None, "In tests, both sides are resized up to multiples of this.")
+    test_window_size: int | None = option(None, "In tests, side of sliding windows; by default the whole picture.")
+    test_window_stride: int | None = option(None, "Their distance; by default three quarters of their side.")
+    test_scales: list[float] = option([1.0], "In tests, factors of resize_size whose predictions are averaged.")
+    test_flip: bool = option(False, "In tests, average with the mirrored picture's prediction.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._require("crop_size", self.crop_size >= 1, "at least 1")
+        sides, scales = self.resize_size, self.scale_range
+        self._require("resize_size", len(sides) == 2 and 1 <= sides[0] <= sides[1], "(shorter, longer) side")
+        self._require("scale_range", len(scales) == 2 and 0 < scales[0] <= scales[1], "(least, greatest) factor")
+        self._require("max_category_ratio", 0 < self.max_category_ratio <= 1, "in (0, 1]")
+
+    @property
+    def model_fields(self) -> dict[str, Any]:
+        head = {} if self.decode_head_type is None else {"decode_head_type": self.decode_head_type}
+        return super().model_fields | head
+
+
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+
+
+class _RecipeParser(HfArgumentParser):
+    def error(self, message: str) -> None:
+        raise ValueError(message)
+
+
+def load_recipe(
+    recipe_class: type[AnyRecipe], path: str | Path | None = None, arguments: Sequence[str] = ()
+) -> AnyRecipe:
+    """A recipe from its defaults, then a YAML file, then arguments as of a command line; each overrides the former.
+
+    Args:
+        recipe_class: `ClassificationRecipe` or `SegmentationRecipe`.
+        path: YAML file: a mapping from fields to values; null stands for the default. The entry `base` names another
+            one, relative to it, whose fields come first.
+        arguments: Such as `["--learning_rate", "1e-4", "--test_flip", "true"]`.
+
+    Raises:
+        ValueError: no such field, a value of another type or out of range; the message names the field.
+        OSError: there is no such file.
+    """
+    parser = _RecipeParser(recipe_class, allow_abbrev=False)
+    [recipe] = parser.parse_args_into_dataclasses([*(_file_arguments(path) if path else []), *arguments])
+    return recipe
+
+
+def parse_recipe(recipe_class: type[AnyRecipe], description: str) -> AnyRecipe:
+    """The recipe of a script's command line: `--config` names a YAML file, the fields are options."""
+    parser = _RecipeParser(recipe_class, description=description, allow_abbrev=False)
+    parser.add_argument("--config", help="YAML file with fields of the recipe; options override it.")
+    first = ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config")
+    config, arguments = first.parse_known_args()
+    parser.parse_args(arguments)  # for --help, and for mistakes on the command line
+    return load_recipe(recipe_class, config.config, arguments)
+
+
+def _file_arguments(path: str | Path) -> list[str]:
+    arguments = []
+    for name, value in _file_fields(Path(path)).items():
+        if value not in (None, []):
+            values = value if isinstance(value, list) else [value]
+            arguments += [f"--{name}", *map(str, values)]
+    return arguments
+
+
+def _file_fields(path: Path) -> dict[str, Any]:
+    fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    if not isinstance(fields, dict):
+        raise ValueError(
+            f"{path} must hold a mapping from fields of the recipe to values, got {type(fields).__name__}."
+        )
+    base = fields.pop("base", None)
+    return fields if base is None else _file_fields(path.parent / base) | fields

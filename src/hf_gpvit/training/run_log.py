@@ -1,0 +1,91 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What a run says of itself: a file with a line per record, a progress bar, trackers, and curves."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from transformers.utils.logging import tqdm
+
+from ..extras import import_extra
+
+
+accelerate = import_extra("accelerate")
+
+
+class RunLog:
+    """Writes records to `folder`/log.jsonl and to the accelerator's trackers, and moves the progress bar.
+
+    Args:
+        accelerator: Only its main process writes.
+        folder: The run's folder.
+        step: Optimizer steps done so far. Records of later ones, of a run that went on after its last checkpoint,
+            are cut off.
+        num_steps: Steps of the whole run.
+    """
+
+    def __init__(self, accelerator: accelerate.Accelerator, folder: Path, step: int, num_steps: int):
+        self.accelerator = accelerator
+        self.path = folder / "log.jsonl"
+        if accelerator.is_main_process:
+            self._cut(step)
+        self.bar = tqdm(total=num_steps, initial=step, unit="step", disable=not accelerator.is_main_process)
+
+    def _cut(self, step: int) -> None:
+        kept = [record for record in read_log(self.path) if record["step"] <= step]
+        aside = self.path.with_name(".log.jsonl.partial")
+        aside.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        os.replace(aside, self.path)
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        """Adds a record of finite or missing (NaN) figures."""
+        self.accelerator.log(dict(figures), step=step)
+        if self.accelerator.is_main_process:
+            # NaN, which classes have that don't occur, is no JSON
+            record = {name: value if value == value else None for name, value in figures.items()}
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **record}) + "\n")
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+def read_log(path: str | os.PathLike) -> list[dict[str, float | None]]:
+    """The records of a log.jsonl, oldest first; those of a missing file: none. A last line cut short is left out."""
+    path = Path(path)
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def plot_curves(log: str | os.PathLike, picture: str | os.PathLike) -> None:
+    """Draws loss, learning rate and the main figure of the evaluations over the steps, from a log.jsonl.
+
+    Raises:
+        ImportError: matplotlib is missing.
+    """
+    figure = import_extra("matplotlib.figure").Figure(figsize=(12, 3.2), layout="constrained")
+    records = read_log(log)
+    evaluations = [record for record in records if any(name.startswith("eval/") for name in record)]
+    main = next((name for record in evaluations for name in record if name.startswith("eval/")), None)
+    names = [name for name in ("loss", "learning_rate", main) if name is not None]
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        points = [(record["step"], record[name]) for record in records if record.get(name) is not None]
+        axes.plot(*zip(*points, strict=True), marker="." if name == main else None)
+        axes.set(xlabel="step", title=name)
+        axes.grid(alpha=0.3)
+    figure.savefig(picture, dpi=100)

@@ -1,0 +1,82 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Recipes from files and command lines."""
+
+from pathlib import Path
+
+import pytest
+
+from hf_gpvit.training.recipe import ClassificationRecipe, SegmentationRecipe, load_recipe
+
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_file_then_arguments(tmp_path):
+    path = write(tmp_path / "a.yaml", "learning_rate: 2e-3\nscale_range: [1.0, 1.5]\ntest_flip: true\ncrop_size: 64\n")
+    recipe = load_recipe(SegmentationRecipe, path, ["--crop_size", "96", "--test_scales", "0.5", "1"])
+    assert (recipe.learning_rate, recipe.scale_range, recipe.test_flip) == (2e-3, [1.0, 1.5], True)
+    assert (recipe.crop_size, recipe.test_scales) == (96, [0.5, 1.0])
+    assert recipe.batch_size == SegmentationRecipe().batch_size
+
+
+def test_a_file_overrides_its_base_also_with_null(tmp_path):
+    write(tmp_path / "base.yaml", "model: gpvit-l1\ntest_size_divisor: 32\nbatch_size: 4\n")
+    (tmp_path / "more").mkdir()
+    path = write(tmp_path / "more/a.yaml", "base: ../base.yaml\ntest_size_divisor: null\nmodel: hrvit-b1\n")
+    recipe = load_recipe(SegmentationRecipe, path)
+    assert (recipe.model, recipe.test_size_divisor, recipe.batch_size) == ("hrvit-b1", None, 4)
+
+
+def test_a_saved_recipe_is_the_same(tmp_path):
+    recipe = ClassificationRecipe(class_names=["a", "b"], crop_scale=[0.5, 1.0], streaming=True, max_steps=3)
+    recipe.save(tmp_path / "recipe.yaml")
+    assert load_recipe(ClassificationRecipe, tmp_path / "recipe.yaml") == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rte: 1e-3", "learning_rte"),
+        ("learning_rate: fast", "learning_rate.*'fast'"),
+        ("learning_rate: 0", "learning_rate must be greater than 0, got learning_rate=0"),
+        ("schedule: step", "schedule.*step.*cosine"),
+        ("batch_size: 6\ngradient_accumulation_steps: 4", "batch_size must be a multiple"),
+        ("resize_size: [512, 256]", "resize_size must be"),
+        ("streaming: true", "max_steps must be given"),
+        ("- a list", "must hold a mapping"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, text, message):
+    path = write(tmp_path / "a.yaml", text)
+    with pytest.raises(ValueError, match=message):
+        load_recipe(SegmentationRecipe, path)
+
+
+def test_decode_head_and_drop_path_go_to_the_model():
+    recipe = SegmentationRecipe(decode_head_type="upernet", drop_path_rate=0.3)
+    assert recipe.model_fields == {"decode_head_type": "upernet", "drop_path_rate": 0.3}
+    assert SegmentationRecipe().model_fields == {}
+
+
+def test_cityscapes_tests_by_sliding_windows_and_b3_has_its_stripes():
+    recipe = load_recipe(SegmentationRecipe, CONFIGS / "cityscapes/hrvit-b3-upernet.yaml")
+    assert (recipe.test_size_divisor, recipe.test_window_size, recipe.test_window_stride) == (None, 1024, 768)
+    assert recipe.model_fields == {"drop_path_rate": 0.3, "stripe_widths": [1, 2, 9, 9], "decode_head_type": "upernet"}
+    assert recipe.head_learning_rate_factor == 10
