@@ -11,10 +11,21 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Models to train, and how good they are."""
+"""Training on Accelerate, by recipes, and how good the result is."""
 
 from .building import AUTO_CLASSES, build_model
+from .engine import TrainingStopped, train
 from .evaluation import evaluate_model
+from .recipe import ClassificationRecipe, SegmentationRecipe, load_recipe
 
 
-__all__ = ["AUTO_CLASSES", "build_model", "evaluate_model"]
+__all__ = [
+    "AUTO_CLASSES",
+    "ClassificationRecipe",
+    "SegmentationRecipe",
+    "TrainingStopped",
+    "build_model",
+    "evaluate_model",
+    "load_recipe",
+    "train",
+]

@@ -38,13 +38,18 @@ from .building import build_model
 from .checkpoints import Checkpoints
 from .evaluation import evaluate_model
 from .parameter_groups import parameter_groups
-from .recipe import Recipe
+from .recipe import Recipe, load_recipe
 from .run_log import RunLog, plot_curves
 from .schedule import learning_rate_factor
 from .tasks import TASKS
 
 
 accelerate = import_extra("accelerate")
+
+# Pictures of a stream among which the next one is drawn.
+SHUFFLE_BUFFER = 1000
+# Fields with which a run may go on differently.
+FREE_FIELDS = ("output_dir", "resume", "num_workers", "logging_steps", "max_checkpoints", "trackers")
 
 
 class TrainingStopped(RuntimeError):
@@ -117,6 +122,7 @@ class Engine:
                 target_column=recipe.target_column,
                 class_names=recipe.class_names,
                 streaming=recipe.streaming,
+                skip_corrupt=recipe.skip_corrupt,
             )
         self.train_set, self.test_set, self.class_names = data.train, data.test, data.class_names
 
@@ -139,14 +145,13 @@ class Engine:
 
     def _build_loader(self) -> None:
         recipe = self.recipe
-        samples = StreamedSamples if recipe.streaming else TrainingSamples
-        self.samples = samples(
-            self.train_set,
-            self.task.transform(self.image_processor),
-            len(self.class_names),
-            seed=recipe.seed,
-            skip_corrupt=recipe.skip_corrupt,
-        )
+        what = (self.task.transform(self.image_processor), len(self.class_names), recipe.seed, recipe.skip_corrupt)
+        if recipe.streaming:
+            stream = self.train_set.shuffle(recipe.seed, buffer_size=SHUFFLE_BUFFER)
+            process = (self.accelerator.process_index, self.accelerator.num_processes)
+            self.samples = StreamedSamples(stream, *what, *process)
+        else:
+            self.samples = TrainingSamples(self.train_set, *what)
         loader = DataLoader(
             self.samples,
             batch_size=self._batch_size_of_process(),
@@ -383,13 +388,22 @@ def build_accelerator(recipe: Recipe) -> accelerate.Accelerator:
 
 
 def check_folder(recipe: Recipe) -> None:
-    """Raises a FileExistsError where a run would write over something."""
+    """Raises an error where a run would write over something, or go on with another recipe."""
     folder = Path(recipe.output_dir)
     in_use = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if in_use and not recipe.resume:
         raise FileExistsError(
             f"output_dir={recipe.output_dir!r} is not empty: resume=True goes on with the run in it, "
             "or choose another folder."
+        )
+    if not (folder / "recipe.yaml").exists():
+        return
+    former = asdict(load_recipe(type(recipe), folder / "recipe.yaml"))
+    changed = [name for name, value in asdict(recipe).items() if name not in FREE_FIELDS and former[name] != value]
+    if changed:
+        raise ValueError(
+            f"{folder} holds a run with {', '.join(f'{name}={former[name]!r}' for name in changed)}: it can't go on "
+            f"with {', '.join(f'{name}={getattr(recipe, name)!r}' for name in changed)}."
         )
 
 

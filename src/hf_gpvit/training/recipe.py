@@ -13,7 +13,6 @@
 # limitations under the License.
 """Everything that decides a training run, as dataclasses that YAML files and command lines fill in."""
 
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -204,17 +203,6 @@ def load_recipe(
     parser = _RecipeParser(recipe_class, allow_abbrev=False)
     [recipe] = parser.parse_args_into_dataclasses([*(_file_arguments(path) if path else []), *arguments])
     return recipe
-
-
-def parse_recipe(recipe_class: type[AnyRecipe], description: str) -> AnyRecipe:
-    """The recipe of a script's command line: `--config` names a YAML file, the fields are options."""
-    parser = _RecipeParser(recipe_class, description=description, allow_abbrev=False)
-    parser.add_argument("--config", help="YAML file with fields of the recipe; options override it.")
-    first = ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--config")
-    config, arguments = first.parse_known_args()
-    parser.parse_args(arguments)  # for --help, and for mistakes on the command line
-    return load_recipe(recipe_class, config.config, arguments)
 
 
 def _file_arguments(path: str | Path) -> list[str]:

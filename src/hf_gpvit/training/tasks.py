@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from transformers import BaseImageProcessor, PreTrainedModel
 
 from ..data.image_processors import image_processor_for
-from ..data.transforms import ClassificationTransform, MixupCutmix, SegmentationTransform
+from ..data.transforms import ClassificationTransform, SegmentationTransform, mixup_cutmix
 from ..inference import SegmentationSettings
 from .recipe import ClassificationRecipe, SegmentationRecipe
 
@@ -31,8 +31,7 @@ class ClassificationTask:
 
     def __init__(self, recipe: ClassificationRecipe, num_labels: int):
         self.recipe = recipe
-        mixes = recipe.mixup_alpha > 0 or recipe.cutmix_alpha > 0
-        self.mix = MixupCutmix(num_labels, recipe.mixup_alpha, recipe.cutmix_alpha) if mixes else None
+        self.num_labels = num_labels
         self.evaluation_settings = None
 
     @property
@@ -55,8 +54,9 @@ class ClassificationTask:
 
     def loss(self, model: torch.nn.Module, pixel_values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) images, (B,) class ids -> mean loss. Models have no loss for mixed targets, so it is here."""
-        if self.mix is not None:
-            pixel_values, labels = self.mix(pixel_values, labels)
+        alphas = self.recipe.mixup_alpha, self.recipe.cutmix_alpha
+        if any(alphas):
+            pixel_values, labels = mixup_cutmix(pixel_values, labels, self.num_labels, *alphas)
         logits = model(pixel_values=pixel_values).logits
         return F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
 

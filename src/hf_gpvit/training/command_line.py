@@ -1,0 +1,49 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The command line of the training scripts."""
+
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+
+from transformers import HfArgumentParser
+
+from .engine import TrainingStopped, train
+from .recipe import Recipe, load_recipe
+
+
+def train_command(recipe_class: type[Recipe], description: str) -> None:
+    """Trains as the command line says: `--config` names a YAML file, and the recipe's fields are options.
+
+    Mistakes, broken data and stopped runs end the process with one message and the exit code 1.
+    """
+    try:
+        recipe = parse_recipe(recipe_class, description)
+        metrics = train(recipe)
+    except (ValueError, OSError, TrainingStopped) as error:
+        sys.exit(f"{sys.argv[0]}: {error}")
+    name, value = next(iter(metrics.items()))
+    print(f"{name} {value:.4f}; the model is in {recipe.output_dir}/best")
+
+
+def parse_recipe(recipe_class: type[Recipe], description: str) -> Recipe:
+    """The recipe of this process's command line."""
+    parser = HfArgumentParser(
+        recipe_class, description=description, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--config", help="YAML file with fields of the recipe.")
+    parser.parse_args()  # for --help and for mistakes: argparse shows the usage
+    config = ArgumentParser(add_help=False, allow_abbrev=False)
+    config.add_argument("--config")
+    known, arguments = config.parse_known_args()
+    return load_recipe(recipe_class, known.config, arguments)

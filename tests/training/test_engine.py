@@ -1,0 +1,278 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The training loop on tiny models and pictures whose colour tells their class."""
+
+import json
+import math
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from families import FAMILIES, GPVIT
+from PIL import Image
+from safetensors.torch import load_file
+from transformers import AutoImageProcessor, AutoModelForImageClassification, AutoModelForSemanticSegmentation
+
+from hf_gpvit.training import ClassificationRecipe, SegmentationRecipe, TrainingStopped, engine, train
+from hf_gpvit.training.run_log import read_log
+
+
+COLORS = {"blue": (20, 40, 200), "red": (200, 40, 20)}
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator():
+    """Accelerate keeps its settings for the whole process."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def save(pixels, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder for each task: red or blue pictures, and pictures that are blue above and red below."""
+    root = tmp_path_factory.mktemp("photos")
+    generator = np.random.default_rng(0)
+    for index in range(12):
+        noise = generator.integers(-20, 20, (40, 48, 3))
+        name = list(COLORS)[index % 2]
+        split = "test" if index >= 8 else "train"
+        save(np.clip(COLORS[name] + noise, 0, 255), root / "classification" / split / name / f"{index}.png")
+        below = np.arange(40)[:, None, None] >= 10 + 2 * index
+        pixels = np.where(below, COLORS["red"], COLORS["blue"]) + noise
+        save(np.clip(pixels, 0, 255), root / "segmentation" / split / "images" / f"{index}.png")
+        save(np.broadcast_to(below[..., 0], (40, 48)), root / "segmentation" / split / "masks" / f"{index}.png")
+    (root / "segmentation" / "classes.json").write_text('["blue", "red"]')
+    return root
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A folder with a tiny classifier of each family."""
+    root = tmp_path_factory.mktemp("models")
+    for family in FAMILIES:
+        torch.manual_seed(0)
+        family.classifier_class(family.config(initializer_range=0.02)).save_pretrained(root / family.name)
+    return root
+
+
+@pytest.fixture
+def classification(photos, models, tmp_path):
+    return ClassificationRecipe(
+        model=str(models / "gpvit"),
+        dataset=str(photos / "classification"),
+        output_dir=str(tmp_path / "run"),
+        image_size=32,
+        batch_size=4,
+        max_steps=6,
+        eval_steps=3,
+        logging_steps=2,
+        learning_rate=3e-3,
+    )
+
+
+@pytest.fixture
+def segmentation(photos, models, tmp_path):
+    return SegmentationRecipe(
+        model=str(models / "gpvit"),
+        dataset=str(photos / "segmentation"),
+        output_dir=str(tmp_path / "run"),
+        crop_size=32,
+        resize_size=[32, 128],
+        batch_size=4,
+        max_steps=6,
+        eval_steps=3,
+        logging_steps=2,
+        learning_rate=3e-3,
+        photometric_distortion=False,
+    )
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def assert_same_weights(first, second):
+    first, second = weights(first), weights(second)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_classifier_learns_and_loads(classification, models, family, tmp_path):
+    recipe = replace(classification, model=str(models / family.name), max_steps=30, eval_steps=15)
+    metrics = train(recipe)
+    assert metrics["accuracy"] == 1.0
+    model = AutoModelForImageClassification.from_pretrained(tmp_path / "run/best")
+    processor = AutoImageProcessor.from_pretrained(tmp_path / "run/best")
+    pixel_values = processor(Image.new("RGB", (50, 40), COLORS["red"]), return_tensors="pt").pixel_values
+    assert model.config.id2label[model(pixel_values).logits.argmax(-1).item()] == "red"
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_segmentor_from_a_classifier_learns_and_loads(segmentation, models, family, tmp_path):
+    recipe = replace(segmentation, model=str(models / family.name), max_steps=30, eval_steps=15)
+    metrics = train(recipe)
+    assert metrics["mean_iou"] > 0.7
+    assert type(AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "run/last")) is family.segmentor_class
+
+
+def test_what_a_run_leaves(classification, tmp_path):
+    metrics = train(replace(classification, mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1, max_grad_norm=1.0))
+    run = tmp_path / "run"
+    names = {path.name for path in run.iterdir()}
+    assert names == {"best", "last", "checkpoints", "recipe.yaml", "log.jsonl", "curves.png"}
+    assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["step-00000003", "step-00000006"]
+    records = read_log(run / "log.jsonl")
+    steps = [record["step"] for record in records if "loss" in record]
+    assert steps == [2, 3, 4, 6]
+    assert [record["step"] for record in records if "eval/accuracy" in record] == [3, 6]
+    saved = json.loads((run / "last/metrics.json").read_text())
+    assert saved == {"step": 6} | metrics
+    assert Image.open(run / "curves.png").width > 500
+
+
+def test_best_stays_when_a_later_evaluation_is_worse(classification, tmp_path, monkeypatch):
+    figures = iter([0.5, 0.9, 0.7])
+    monkeypatch.setattr(engine, "evaluate_model", lambda *_, **__: {"accuracy": next(figures)})
+    assert train(replace(classification, eval_steps=2)) == {"accuracy": 0.7}
+    assert json.loads((tmp_path / "run/best/metrics.json").read_text()) == {"step": 4, "accuracy": 0.9}
+    assert json.loads((tmp_path / "run/last/metrics.json").read_text()) == {"step": 6, "accuracy": 0.7}
+
+
+def test_accumulation_makes_as_many_steps_of_as_many_pictures(classification, tmp_path, monkeypatch):
+    seen = []
+    loss = engine.TASKS["image-classification"].loss
+
+    def counted(task, model, pixel_values, labels):
+        seen.append(len(labels))
+        return loss(task, model, pixel_values, labels)
+
+    monkeypatch.setattr(engine.TASKS["image-classification"], "loss", counted)
+    train(replace(classification, gradient_accumulation_steps=2, max_steps=3))
+    assert seen == [2] * 6
+    assert read_log(tmp_path / "run/log.jsonl")[-1]["step"] == 3
+
+
+def test_averaged_weights_are_saved(classification, tmp_path):
+    train(replace(classification, max_steps=1, ema_decay=0.5, output_dir=str(tmp_path / "one")))
+    train(replace(classification, max_steps=2, ema_decay=0.5, output_dir=str(tmp_path / "averaged")))
+    train(replace(classification, max_steps=2, output_dir=str(tmp_path / "plain")))
+    one, averaged, plain = (weights(tmp_path / name / "last") for name in ("one", "averaged", "plain"))
+    # the schedule of one step is not that of two: only the direction can be compared
+    name = "gpvit.layers.0.mlp.fc1.weight"
+    assert not torch.equal(averaged[name], plain[name])
+    assert not torch.equal(averaged[name], one[name])
+
+
+def stop_at(monkeypatch, step, action):
+    """Does `action` after the loss of `step`."""
+    task = engine.TASKS["image-classification"]
+    loss, calls = task.loss, []
+
+    def acting(*arguments):
+        value = loss(*arguments)
+        calls.append(value)
+        return action(value) if len(calls) == step else value
+
+    monkeypatch.setattr(task, "loss", acting)
+
+
+def ask_to_end(loss):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return loss
+
+
+@pytest.mark.parametrize("fields", [{}, {"ema_decay": 0.9, "mixup_alpha": 0.8, "num_workers": 1}], ids=["", "more"])
+def test_a_run_asked_to_end_goes_on_as_if_nothing_had_happened(classification, tmp_path, monkeypatch, fields):
+    recipe = replace(classification, **fields)
+    train(replace(recipe, output_dir=str(tmp_path / "whole")))
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4, ask_to_end)
+        with pytest.raises(TrainingStopped, match=r"after step 4 of 6.*step-00000004.*resume"):
+            train(recipe)
+    train(replace(recipe, resume=True))
+    assert_same_weights(tmp_path / "run/last", tmp_path / "whole/last")
+    steps = [record["step"] for record in read_log(tmp_path / "run/log.jsonl") if "loss" in record]
+    assert steps == [2, 3, 4, 6]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(classification, tmp_path, monkeypatch):
+    stop_at(monkeypatch, 5, lambda loss: loss * math.nan)
+    with pytest.raises(TrainingStopped, match=r"nan at step 5.*step-00000003 is kept"):
+        train(classification)
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["step-00000003"]
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run/checkpoints/step-00000003").values())
+
+
+def test_a_folder_in_use_is_refused(classification, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/mine.txt").write_text("precious")
+    with pytest.raises(FileExistsError, match="output_dir=.*resume"):
+        train(classification)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine.txt"]
+
+
+def test_resuming_with_another_recipe_is_refused(classification):
+    train(replace(classification, max_steps=3))
+    with pytest.raises(ValueError, match="learning_rate=0.003.*learning_rate=0.1"):
+        train(replace(classification, max_steps=3, learning_rate=0.1, resume=True))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"batch_size": 9}, "batch_size must be at most the 8 pictures"),
+        ({"dataset": "no/such"}, "no/such"),
+        ({"model": "no-such-model"}, "no-such-model"),
+        ({"stripe_widths": [1, 2, 7, 7]}, "stripe_widths"),
+    ],
+)
+def test_mistakes_end_before_anything_is_written(classification, tmp_path, fields, message):
+    with pytest.raises((ValueError, OSError), match=message):
+        train(replace(classification, **fields))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_corrupt_picture_is_named_or_counted(classification, photos, tmp_path):
+    import shutil
+
+    broken = tmp_path / "photos"
+    shutil.copytree(photos / "classification", broken)
+    (broken / "train/red/1.png").write_bytes(b"no picture")
+    recipe = replace(classification, dataset=str(broken))
+    with pytest.raises(ValueError, match="1.png"):
+        train(recipe)
+    train(replace(recipe, skip_corrupt=True, num_train_epochs=1, max_steps=2, batch_size=8))
+    assert read_log(tmp_path / "run/log.jsonl")[-2]["num_corrupt"] == 2
+
+
+def test_gradient_checkpointing_and_compile_train(classification, tmp_path):
+    train(replace(classification, gradient_checkpointing=True, output_dir=str(tmp_path / "checkpointed")))
+    train(classification)
+    for name, value in weights(tmp_path / "run/last").items():
+        torch.testing.assert_close(weights(tmp_path / "checkpointed/last")[name], value, atol=1e-4, rtol=1e-3)
+
+
+def test_gpvit_config_of_the_recipe(classification, tmp_path):
+    train(replace(classification, max_steps=1, drop_path_rate=0.25))
+    assert GPVIT.classifier_class.from_pretrained(tmp_path / "run/last").config.drop_path_rate == 0.25
