@@ -14,10 +14,11 @@
 """Trains an image classifier on Accelerate.
 
     python scripts/train_image_classification.py --config configs/small/shapes-classification.yaml
-    accelerate launch scripts/train_image_classification.py --config configs/imagenet1k/gpvit-l1.yaml --output_dir runs/l1
+    accelerate launch scripts/train_image_classification.py \\
+        --config configs/imagenet1k/gpvit-l1.yaml --output_dir runs/l1
 
-A config is a YAML file of fields; all fields are options too, which override the file. `--resume` goes on with the run in
-`--output_dir`. What it leaves there, best/ above all, loads with `AutoModelForImageClassification`.
+A config is a YAML file of fields; all fields are options too, which override the file. `--resume` goes on with the run
+in `--output_dir`. What it leaves there, best/ above all, loads with `AutoModelForImageClassification`.
 """
 
 from hf_gpvit.training.command_line import train_command

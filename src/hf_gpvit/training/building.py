@@ -16,7 +16,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import AutoModelForImageClassification, AutoModelForSemanticSegmentation, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForImageClassification,
+    AutoModelForSemanticSegmentation,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from ..registration import MODEL_CLASSES
 
@@ -44,26 +50,34 @@ def build_model(
         **fields: Other fields of the config to set, such as `drop_path_rate`.
 
     Raises:
-        ValueError: `task` is unknown, or the pretrained weights don't fit their own config.
+        ValueError: `task` or a field is unknown, or the pretrained weights don't fit their own config.
         OSError: `model` is neither a preset nor a model.
     """
     if task not in AUTO_CLASSES:
         raise ValueError(f"task must be one of {', '.join(AUTO_CLASSES)}, got {task!r}.")
-    fields = {"id2label": dict(enumerate(class_names)), **fields}  # the config derives label2id
+    names = {"id2label": dict(enumerate(class_names))}  # the config derives label2id
     presets = {preset: config_class for config_class in MODEL_CLASSES for preset in config_class.presets()}
     if model not in presets:
         try:
-            return _pretrained(model, task, fields)
+            return _pretrained(model, task, names, fields)
         except OSError as error:
             raise OSError(f"{model!r} is no preset ({', '.join(presets)}), and not to be loaded: {error}") from error
+    _check_fields(model, presets[model], fields)
     if image_size is not None:
         fields["image_size"] = image_size
-    return AUTO_CLASSES[task].from_config(presets[model].from_preset(model, **fields))
+    return AUTO_CLASSES[task].from_config(presets[model].from_preset(model, **names, **fields))
 
 
-def _pretrained(model: str, task: str, fields: dict) -> PreTrainedModel:
+def _check_fields(model: str, config: PreTrainedConfig | type[PreTrainedConfig], fields: dict) -> None:
+    unknown = [name for name in fields if not hasattr(config, name)]
+    if unknown:
+        raise ValueError(f"The config of {model!r} has no {', '.join(unknown)}.")
+
+
+def _pretrained(model: str, task: str, names: dict, fields: dict) -> PreTrainedModel:
+    _check_fields(model, AutoConfig.from_pretrained(model), fields)
     pretrained, loading = AUTO_CLASSES[task].from_pretrained(
-        model, ignore_mismatched_sizes=True, output_loading_info=True, **fields
+        model, ignore_mismatched_sizes=True, output_loading_info=True, **names, **fields
     )
     lost = [name for name, *_ in loading["mismatched_keys"] if not name.startswith(HEADS)]
     if lost:

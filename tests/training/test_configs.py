@@ -1,0 +1,153 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Every recipe of configs/ is what it says, and trains: here a tiny model of its family on drawn scenes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from accelerate.state import AcceleratorState
+
+from families import FAMILIES
+from hf_gpvit.data import loading
+from hf_gpvit.registration import MODEL_CLASSES
+from hf_gpvit.training import ClassificationRecipe, SegmentationRecipe, load_recipe, train
+from hf_gpvit.training.run_log import read_log
+
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+FILES = sorted(CONFIGS.rglob("*.yaml"))
+SEGMENTATION = ("ade20k", "cityscapes", "camvid", "segmentation")
+# What makes a run small; all else is the recipe's. The published sizes of windows and pictures go down together.
+SMALL = {
+    "dataset": "shapes",
+    "train_split": "train",
+    "eval_split": None,
+    "class_names": None,
+    "batch_size": 8,
+    "max_steps": 3,
+    "eval_steps": 3,
+    "logging_steps": 1,
+    "num_workers": 0,
+    "sync_batch_norm": False,
+}
+SMALL_TASK = {
+    ClassificationRecipe: {"image_size": 32},
+    SegmentationRecipe: {"crop_size": 32, "resize_size": [64, 256]},
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    for family in FAMILIES:
+        for head in ("segformer", "upernet"):
+            config = family.config(decode_head_type=head)
+            family.segmentor_class(config).save_pretrained(root / f"{family.name}-{head}")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def small_world(monkeypatch):
+    monkeypatch.setattr(loading, "TRAIN_SCENES", {"num_scenes": 12, "seed": 0})
+    monkeypatch.setattr(loading, "TEST_SCENES", {"num_scenes": 2, "seed": 1})
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def load(path: Path):
+    is_segmentation = any(name in path.relative_to(CONFIGS).as_posix() for name in SEGMENTATION)
+    return load_recipe(SegmentationRecipe if is_segmentation else ClassificationRecipe, path)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(CONFIGS).as_posix())
+def test_recipe_trains(path, models, tmp_path):
+    recipe = load(path)
+    fields = SMALL | SMALL_TASK[type(recipe)] | {"output_dir": str(tmp_path / "run")}
+    if isinstance(recipe, SegmentationRecipe) and recipe.test_window_size:
+        fields |= {"test_window_size": 48, "test_window_stride": 36}
+    head = getattr(recipe, "decode_head_type", None) or "segformer"
+    family = recipe.model.partition("-")[0]
+    fields["model"] = str(models / f"{family}-{head}")
+    train(replace(recipe, **fields))
+    losses = [record["loss"] for record in read_log(tmp_path / "run/log.jsonl") if "loss" in record]
+    assert len(losses) == 3
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(CONFIGS).as_posix())
+def test_recipe_fits_its_preset(path):
+    recipe = load(path)
+    presets = {preset: config_class for config_class in MODEL_CLASSES for preset in config_class.presets()}
+    config = presets[recipe.model].from_preset(recipe.model, **recipe.model_fields)
+    for name, value in recipe.model_fields.items():
+        assert getattr(config, name) == value
+
+
+def test_published_recipes_name_their_model():
+    for path in FILES:
+        if path.parent.name in ("imagenet1k", "ade20k", "cityscapes"):
+            recipe = load(path)
+            head = f"-{recipe.decode_head_type}" if path.parent.name != "imagenet1k" else ""
+            assert path.stem == recipe.model + head
+
+
+# Fields that differ between the papers' models: drop path, learning rate, the head's factor.
+PUBLISHED = {
+    "imagenet1k/gpvit-l1": (0.2, 2e-3, 1),
+    "imagenet1k/gpvit-l2": (0.2, 2e-3, 1),
+    "imagenet1k/gpvit-l3": (0.3, 2e-3, 1),
+    "imagenet1k/gpvit-l4": (0.3, 2e-3, 1),
+    "imagenet1k/hrvit-b1": (0.1, 1e-3, 1),
+    "imagenet1k/hrvit-b2": (0.1, 1e-3, 1),
+    "imagenet1k/hrvit-b3": (0.1, 1e-3, 1),
+    "ade20k/gpvit-l1-segformer": (0.1, 1.2e-4, 10),
+    "ade20k/gpvit-l2-segformer": (0.1, 1.2e-4, 10),
+    "ade20k/gpvit-l3-segformer": (0.2, 1.2e-4, 10),
+    "ade20k/gpvit-l4-segformer": (0.2, 1.2e-4, 10),
+    "ade20k/gpvit-l1-upernet": (0.1, 1.2e-4, 1),
+    "ade20k/gpvit-l2-upernet": (0.1, 1.2e-4, 1),
+    "ade20k/gpvit-l3-upernet": (0.2, 1.2e-4, 1),
+    "ade20k/gpvit-l4-upernet": (0.2, 1.2e-4, 1),
+    "ade20k/hrvit-b1-segformer": (0.1, 6e-5, 10),
+    "ade20k/hrvit-b2-segformer": (0.2, 6e-5, 10),
+    "ade20k/hrvit-b3-segformer": (0.3, 6e-5, 1),
+    "ade20k/hrvit-b1-upernet": (0.1, 6e-5, 10),
+    "ade20k/hrvit-b2-upernet": (0.2, 6e-5, 10),
+    "ade20k/hrvit-b3-upernet": (0.3, 6e-5, 10),
+    "cityscapes/hrvit-b1-segformer": (0.15, 6e-5, 10),
+    "cityscapes/hrvit-b2-segformer": (0.2, 6e-5, 10),
+    "cityscapes/hrvit-b3-segformer": (0.3, 6e-5, 10),
+    "cityscapes/hrvit-b1-upernet": (0.15, 6e-5, 10),
+    "cityscapes/hrvit-b2-upernet": (0.2, 6e-5, 10),
+    "cityscapes/hrvit-b3-upernet": (0.3, 6e-5, 10),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_values(name):
+    recipe = load(CONFIGS / f"{name}.yaml")
+    assert (recipe.drop_path_rate, recipe.learning_rate, recipe.head_learning_rate_factor) == PUBLISHED[name]
+
+
+def test_the_table_of_published_values_is_whole():
+    folders = ("imagenet1k", "ade20k", "cityscapes")
+    found = {f"{path.parent.name}/{path.stem}" for path in FILES if path.parent.name in folders}
+    assert found == set(PUBLISHED)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(CONFIGS).as_posix())
+def test_files_hold_no_field_twice(path):
+    lines = [line.partition(":")[0] for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    assert len(lines) == len(set(lines)) == len(yaml.safe_load(path.read_text()))
