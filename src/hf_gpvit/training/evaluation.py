@@ -19,7 +19,7 @@ import torch
 from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.utils.logging import tqdm
 
-from ..data.transforms import annotation_ids
+from ..data.transforms import annotation_ids, reduces_labels
 from ..extras import import_extra
 
 
@@ -58,7 +58,7 @@ def _mean_iou(model: PreTrainedModel, image_processor: BaseImageProcessor, datas
     )
     # one by one, because the pictures of a dataset may have different sizes
     for batch in _batches(dataset.select_columns(["image", "annotation"]), batch_size=1):
-        annotation = annotation_ids(batch["annotation"][0])
+        annotation = annotation_ids(batch["annotation"][0], reduces_labels(image_processor))
         outputs = model(**_inputs(model, image_processor, batch["image"]))
         [prediction] = image_processor.post_process_semantic_segmentation(outputs, [tuple(annotation.shape)])
         metric.update(prediction.cpu(), annotation)
