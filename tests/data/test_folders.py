@@ -22,6 +22,7 @@ from datasets import ClassLabel, load_dataset
 from datasets import Image as ImageFeature
 from PIL import ExifTags, Image
 
+from hf_gpvit.data import folders
 from hf_gpvit.data.folders import load_folder
 
 
@@ -447,3 +448,57 @@ def test_wrong_classes_json(tmp_path, text, message):
     write(tmp_path / "classes.json", text)
     with pytest.raises(ValueError, match=rf"classes\.json: expected a list of names.*{message}"):
         load_folder(tmp_path)
+
+
+# --- files that can't be read, by flag
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    said = []
+    monkeypatch.setattr(folders.logger, "warning", said.append)
+    return said
+
+
+def test_unreadable_pictures_are_left_out_and_counted(tmp_path, warnings):
+    class_folders(tmp_path, {"a": 10, "b": 10})
+    for index in (2, 5):
+        (tmp_path / "a" / f"{index}.png").write_bytes(b"no picture")
+    dataset, names = load_folder(tmp_path, skip_corrupt=True)
+    assert names == ["a", "b"]
+    labels = dataset["train"]["label"][:] + dataset["test"]["label"][:]
+    assert (labels.count(0), labels.count(1)) == (8, 10)
+    [warning] = warnings
+    assert warning.startswith("2 of 20 samples are left out: Can't read the picture")
+    assert "2.png" in warning and "5.png" in warning
+
+
+@pytest.mark.parametrize("broken", ["images/2.jpg", "masks/2.png"])
+def test_unreadable_pairs_are_left_out_and_counted(tmp_path, warnings, broken):
+    pairs(tmp_path, "0123456789")
+    (tmp_path / broken).write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=broken):
+        load_folder(tmp_path)
+    dataset, _ = load_folder(tmp_path, skip_corrupt=True)
+    found = [stems(part, column) for part in dataset.values() for column in ("image", "annotation")]
+    assert found[0] == found[1] and found[2] == found[3]
+    assert sorted(found[0] + found[2]) == list("013456789")
+    assert len(warnings) == 1 and broken in warnings[0]
+
+
+def test_wrong_masks_are_never_left_out(tmp_path):
+    pairs(tmp_path, "01")
+    mask(tmp_path / "masks" / "1.png", size=(4, 4))
+    with pytest.raises(ValueError, match="1.png has 4x4 pixels"):
+        load_folder(tmp_path, skip_corrupt=True)
+
+
+def test_nothing_readable(tmp_path):
+    class_folders(tmp_path / "pictures", {"a": 2, "b": 1})
+    (tmp_path / "pictures" / "b" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"No picture can be read in .*b\.$"):
+        load_folder(tmp_path / "pictures", skip_corrupt=True)
+    pairs(tmp_path / "pairs", "0")
+    (tmp_path / "pairs" / "masks" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="No sample can be read in .*pairs"):
+        load_folder(tmp_path / "pairs", skip_corrupt=True)

@@ -51,7 +51,13 @@ image classification:        semantic segmentation:
 or the same below path/train/ and path/test/ (or val/, valid/, validation/); classes.json stays in path/."""
 
 
-def load_folder(path: str | os.PathLike, task: str | None = None) -> tuple[datasets.DatasetDict, list[str]]:
+class UnreadablePictureError(ValueError):
+    """A picture can't be decoded; the message names it."""
+
+
+def load_folder(
+    path: str | os.PathLike, task: str | None = None, skip_corrupt: bool = False
+) -> tuple[datasets.DatasetDict, list[str]]:
     """Load a folder of labelled pictures as a dataset; pictures stay where they are and are decoded on access.
 
     Image classification: `path/<class>/*.jpg`. Semantic segmentation: `path/images/*.jpg` and `path/masks/*.png` (or
@@ -64,6 +70,8 @@ def load_folder(path: str | os.PathLike, task: str | None = None) -> tuple[datas
     Args:
         path: The folder.
         task: "image-classification" or "semantic-segmentation"; by default what the layout says.
+        skip_corrupt: Leave samples whose picture or mask can't be read out, with a warning that counts and names
+            them. Default False: raise.
 
     Returns:
         The splits "train" and "test", and the class names in the order of their ids. The columns are `image` (PIL
@@ -85,7 +93,7 @@ def load_folder(path: str | os.PathLike, task: str | None = None) -> tuple[datas
     found = _task_of(root, splits["train"])
     if task not in (None, found):
         raise _layout_error(root, f"This is the layout of {found}, but task is {task!r}.")
-    parts, names = LOADERS[found](root, splits)
+    parts, names = LOADERS[found](root, splits, skip_corrupt)
     if "test" not in parts:
         parts = _split(parts["train"])
     return datasets.DatasetDict(parts), names
@@ -119,7 +127,9 @@ def _task_of(root: Path, folder: Path) -> str:
     return "semantic-segmentation"
 
 
-def _classification(root: Path, splits: dict[str, Path]) -> tuple[dict[str, datasets.Dataset], list[str]]:
+def _classification(
+    root: Path, splits: dict[str, Path], skip_corrupt: bool
+) -> tuple[dict[str, datasets.Dataset], list[str]]:
     names = [folder.name for folder in _folders(splits["train"])]
     if len(names) < 2:
         only = f"only one class folder, {names[0]!r}" if names else "no class folder"
@@ -135,21 +145,29 @@ def _classification(root: Path, splits: dict[str, Path]) -> tuple[dict[str, data
         if empty or not pictures:
             raise _layout_error(root, f"No pictures in {_some(folder / name for name in empty or [''])}.")
         samples = [(file, name) for name, files in pictures.items() for file in files]
-        for file, _ in samples:
-            _read(file, Image.Image.verify)
+        samples = _readable(samples, lambda file, _: _read(file, Image.Image.verify), skip_corrupt)
+        unread = set(pictures) - {name for _, name in samples}
+        if unread:
+            raise ValueError(f"No picture can be read in {_some(folder / name for name in unread)}.")
         columns = {"image": [str(file) for file, _ in samples], "label": [name for _, name in samples]}
         parts[split] = datasets.Dataset.from_dict(columns, features=features)
     return parts, names
 
 
-def _segmentation(root: Path, splits: dict[str, Path]) -> tuple[dict[str, datasets.Dataset], list[str]]:
+def _segmentation(
+    root: Path, splits: dict[str, Path], skip_corrupt: bool
+) -> tuple[dict[str, datasets.Dataset], list[str]]:
     names = _class_names(root / "classes.json")
     features = datasets.Features({"image": datasets.Image(), "annotation": datasets.Image()})
     parts, ids = {}, set()
+
+    def check(image: Path, mask: Path) -> None:
+        ids.update(_mask_ids(image, mask, names))
+
     for split, folder in splits.items():
-        pairs = _pairs(root, folder)
-        for image, mask in pairs:
-            ids |= _mask_ids(image, mask, names)
+        pairs = _readable(_pairs(root, folder), check, skip_corrupt)
+        if not pairs:
+            raise ValueError(f"No sample can be read in {folder}.")
         columns = {"image": [str(image) for image, _ in pairs], "annotation": [str(mask) for _, mask in pairs]}
         parts[split] = datasets.Dataset.from_dict(columns, features=features)
     if len(ids) < 2:
@@ -161,6 +179,22 @@ def _segmentation(root: Path, splits: dict[str, Path]) -> tuple[dict[str, datase
 
 
 LOADERS = {"image-classification": _classification, "semantic-segmentation": _segmentation}
+
+
+def _readable(samples: list[tuple], check: Callable, skip_corrupt: bool) -> list[tuple]:
+    """The samples whose files `check` can read, or its error."""
+    readable, errors = [], []
+    for sample in samples:
+        try:
+            check(*sample)
+            readable.append(sample)
+        except UnreadablePictureError as error:
+            if not skip_corrupt:
+                raise
+            errors.append(error)
+    if errors:
+        logger.warning(f"{len(errors)} of {len(samples)} samples are left out: {_some(errors)}")
+    return readable
 
 
 def _pairs(root: Path, folder: Path) -> list[tuple[Path, Path]]:
@@ -295,7 +329,7 @@ def _read(file: Path, read: Callable[[Image.Image], Any]) -> Any:
         with Image.open(file) as picture:
             return read(picture)
     except Exception as error:  # Pillow has a different one for each way in which a file is broken
-        raise ValueError(f"Can't read the picture {file}: {error}") from error
+        raise UnreadablePictureError(f"Can't read the picture {file}: {error}") from error
 
 
 def _layout_error(root: Path, problem: str) -> ValueError:
