@@ -1,0 +1,262 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""From rows of a dataset to the samples that a `torch.utils.data.DataLoader` makes batches of.
+
+The augmentation of a sample depends on the seed, the epoch and the sample alone: neither on the worker that makes it
+nor on what was made before. A resumed run sees what an uninterrupted one sees, with any number of workers.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers.utils import logging
+
+from ..extras import import_extra
+from .folders import MASK_MODES, UnreadablePictureError
+from .transforms import IGNORE_INDEX, annotation_ids
+
+
+datasets = import_extra("datasets")
+split_dataset_by_node = import_extra("datasets.distributed").split_dataset_by_node
+logger = logging.get_logger(__name__)
+
+
+class TrainingSamples(torch.utils.data.Dataset):
+    """A dataset as samples to train on: `{"pixel_values": (3, H, W) float, "labels": ..., "num_corrupt": 0 or 1}`.
+
+    `labels` is a class id, or (H, W) int64 class ids with 255 where nothing is to be learned. The augmentation of a
+    sample is a function of (`seed`, epoch, index); torch's random state is left as it was.
+
+    Args:
+        dataset: `datasets.Dataset` with the columns `image`, and `label` (class ids) or `annotation` (pictures of
+            class ids), such as `load_data` gives.
+        transform: `ClassificationTransform`, `SegmentationTransform` or a callable of the same arguments. Its random
+            numbers must be torch's.
+        num_labels: Number of classes.
+        seed: At least 0. Default 0.
+        skip_corrupt: What to do about a picture that can't be decoded: raise, or put the next readable sample in its
+            place, with `num_corrupt` 1. Default False: raise.
+
+    Raises:
+        ValueError: The columns are missing; on access: a picture can't be decoded; an annotation is missing, has
+            several channels, an id that is neither below `num_labels` nor 255, or another size than its image; a label
+            is out of range. The message names the file, or the row where there is none.
+    """
+
+    def __init__(self, dataset, transform: Callable, num_labels: int, seed: int = 0, skip_corrupt: bool = False):
+        self.reader = _Reader(dataset, transform, num_labels)
+        self.dataset = _undecoded(dataset, self.reader.target)
+        self.seed = seed
+        self.skip_corrupt = skip_corrupt
+        # in shared memory, because persistent workers keep the copy of this object that they were started with
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Other augmentations than in other epochs. Call it before the epoch's batches are drawn."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        index = range(len(self))[index]
+        image, target, num_corrupt = self._read(index)
+        with _random_state(self.seed, self._epoch.item(), index):
+            return self.reader.sample(image, target) | {"num_corrupt": num_corrupt}
+
+    def _read(self, index: int) -> tuple[Image.Image, Any, int]:
+        """Decoded picture and target of the first readable row from `index` on, and whether that is another one."""
+        for offset in range(len(self)):
+            row = (index + offset) % len(self)
+            try:
+                return *self.reader.read(self.dataset[row], f"row {row}"), int(offset > 0)
+            except UnreadablePictureError as error:
+                if not self.skip_corrupt:
+                    raise
+                logger.warning_once(f"{error} Another sample takes its place.")
+        raise ValueError(f"None of the {len(self)} samples can be read.")
+
+
+class StreamedSamples(torch.utils.data.IterableDataset):
+    """The same over a dataset that is streamed; `num_corrupt` counts the unreadable samples skipped just before.
+
+    Each process, and in it each worker of a DataLoader, reads its own part of the stream (a worker needs a shard of
+    its own: more workers than `dataset.num_shards` have nothing to do). The augmentation of a sample is a function of
+    (`seed`, epoch, encoded picture), because a part of a stream doesn't know the number of its rows in the whole.
+
+    `state_dict` and `load_state_dict` are the dataset's own: iteration goes on after the last sample. They follow what
+    this object yields in its own process; workers have copies. The content of a shuffle buffer is not part of them.
+
+    Args:
+        dataset: `datasets.IterableDataset` with the columns and known features of `TrainingSamples`' one, shuffled
+            (with the same seed in all processes) if it is to be.
+        transform, num_labels, seed: As in `TrainingSamples`.
+        skip_corrupt: Skip pictures that can't be decoded rather than raise. Default False.
+        process_index, num_processes: Which part of the stream this process reads. Default: all of it.
+
+    Raises:
+        ValueError: As in `TrainingSamples`. With `skip_corrupt`, if a worker can read nothing of its whole part.
+    """
+
+    def __init__(
+        self,
+        dataset,
+        transform: Callable,
+        num_labels: int,
+        seed: int = 0,
+        skip_corrupt: bool = False,
+        process_index: int = 0,
+        num_processes: int = 1,
+    ):
+        self.reader = _Reader(dataset, transform, num_labels)
+        dataset = _undecoded(dataset, self.reader.target)
+        if num_processes > 1:
+            dataset = split_dataset_by_node(dataset, process_index, num_processes)
+        self.dataset = dataset
+        self.seed = seed
+        self.skip_corrupt = skip_corrupt
+        self._resumed_epoch = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Another order, if the dataset is shuffled, and other augmentations. Call it before an epoch's batches."""
+        self.dataset.set_epoch(epoch)
+
+    def state_dict(self) -> dict:
+        return self.dataset.state_dict()
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        self._resumed_epoch = state_dict["epoch"]
+        self.dataset.load_state_dict(state_dict)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        epoch = self.dataset.epoch
+        num_corrupt, empty = 0, True
+        for position, row in enumerate(self.dataset):
+            try:
+                image, target = self.reader.read(row, f"row {position} of this worker's part")
+            except UnreadablePictureError as error:
+                if not self.skip_corrupt:
+                    raise
+                logger.warning_once(f"{error} It is skipped.")
+                num_corrupt += 1
+                continue
+            with _random_state(self.seed, epoch, _fingerprint(row["image"])):
+                sample = self.reader.sample(image, target)
+            yield sample | {"num_corrupt": num_corrupt}
+            num_corrupt, empty = 0, False
+        if num_corrupt and empty and epoch != self._resumed_epoch:
+            raise ValueError(f"None of the {num_corrupt} samples of this worker's part of the stream can be read.")
+
+
+class _Reader:
+    """Undecoded rows -> checked pictures and targets -> tensors."""
+
+    def __init__(self, dataset, transform: Callable, num_labels: int):
+        columns = list(dataset.features or ())
+        self.target = next((name for name in ("annotation", "label") if name in columns), None)
+        if "image" not in columns or self.target is None:
+            raise ValueError(f"dataset must have the columns image, and label or annotation; it has {columns}.")
+        self.transform = transform
+        self.num_labels = num_labels
+        self.split = dataset.split
+
+    def read(self, row: dict, place: str) -> tuple[Image.Image, torch.Tensor | int]:
+        place = f"{place} of the split {self.split}" if self.split else place
+        image = _decode(row["image"], "image", place).convert("RGB")
+        if self.target == "label":
+            return image, self._label(row, place)
+        return image, self._ids(row, image, place)
+
+    def sample(self, image: Image.Image, target: torch.Tensor | int) -> dict[str, Any]:
+        if self.target == "label":
+            return {"pixel_values": self.transform(image), "labels": target}
+        pixel_values, labels = self.transform(image, target)
+        return {"pixel_values": pixel_values, "labels": labels}
+
+    def _label(self, row: dict, place: str) -> int:
+        label = row["label"]
+        if label is None or not 0 <= label < self.num_labels:
+            name = _name(row["image"], "image", place)
+            raise ValueError(f"The {name} has the label {label}; num_labels is {self.num_labels}.")
+        return label
+
+    def _ids(self, row: dict, image: Image.Image, place: str) -> torch.Tensor:
+        if row["annotation"] is None:
+            raise ValueError(f"The {_name(row['image'], 'image', place)} has no annotation.")
+        name = _name(row["annotation"], "annotation", place)
+        annotation = _decode(row["annotation"], "annotation", place)
+        if annotation.mode not in MASK_MODES:
+            expected = "class ids in one channel, 8 or 16 bits: mode L, P or I;16"
+            raise ValueError(f"The {name} has the mode {annotation.mode}; expected {expected}.")
+        if annotation.size != image.size:
+            sizes = [f"{width}x{height}" for width, height in (annotation.size, image.size)]
+            raise ValueError(f"The {name} has {sizes[0]} pixels, but its image has {sizes[1]}.")
+        reduce_labels = getattr(self.transform, "reduce_labels", False)
+        # in the file, where reduced labels start at 1
+        largest = self.num_labels - 1 + reduce_labels
+        ids = np.asarray(annotation)
+        used = np.where(ids == IGNORE_INDEX, 0, ids)
+        if used.max() > largest or used.min() < 0:
+            outside = np.unique(used[(used > largest) | (used < 0)]).tolist()
+            raise ValueError(
+                f"The {name} has the class ids {outside[:5]}, but num_labels is {self.num_labels}: "
+                f"expected 0 to {largest}, and 255 where nothing is to be learned."
+            )
+        return annotation_ids(annotation, reduce_labels)
+
+
+def _undecoded(dataset, target: str):
+    """The two columns, with pictures as they are in their files."""
+    dataset = dataset.select_columns(["image", target])
+    for column in {"image", target} - {"label"}:
+        dataset = dataset.cast_column(column, datasets.Image(decode=False))
+    return dataset
+
+
+def _decode(picture: dict | None, column: str, place: str) -> Image.Image:
+    """What `datasets` makes of it, upright where the camera says how."""
+    try:
+        if picture is None:
+            raise ValueError("there is none")
+        return datasets.Image().decode_example(picture)
+    except Exception as error:  # Pillow has a different one for each way in which a file is broken
+        raise UnreadablePictureError(f"Can't read the {_name(picture, column, place)}: {error}.") from error
+
+
+def _name(picture: dict | None, column: str, place: str) -> str:
+    path = picture and picture["path"]
+    return f"{column} {path} ({place})" if path else f"{column} in {place}"
+
+
+def _fingerprint(picture: dict) -> int:
+    """Of the encoded picture, or of where it is if that is all there is."""
+    return zlib.crc32(picture["bytes"] if picture["bytes"] is not None else picture["path"].encode())
+
+
+@contextmanager
+def _random_state(*key: int) -> Iterator[None]:
+    """Torch's CPU random numbers as `key` says, and afterwards as if nothing had been drawn."""
+    [seed] = np.random.SeedSequence(key).generate_state(1)
+    state = torch.get_rng_state()
+    # torch.manual_seed would seed the accelerators' generators too
+    torch.default_generator.manual_seed(int(seed))
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
