@@ -1,0 +1,222 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""From the name of a dataset to its training and test part: drawn scenes, folders, parquet, the Hub."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..extras import import_extra
+from .folders import load_folder
+from .labels import load_label_set
+from .shapes import CLASS_NAMES, SCENE_NAMES, load_shapes
+
+
+datasets = import_extra("datasets")
+
+TARGETS = {"image-classification": "label", "semantic-segmentation": "annotation"}
+EVAL_SPLITS = ("test", "validation", "val")
+SHAPES_NAMES = {"image-classification": SCENE_NAMES, "semantic-segmentation": CLASS_NAMES}
+# Test scenes of another seed than the training's, so that they are unseen.
+TRAIN_SCENES, TEST_SCENES = {"num_scenes": 4000, "seed": 0}, {"num_scenes": 300, "seed": 1}
+HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class LoadedData:
+    """What `load_data` gives.
+
+    Attributes:
+        train, test: `datasets.Dataset`, or `datasets.IterableDataset` when streamed, with the columns `image` (PIL
+            images of any size and mode), and `label` (ClassLabel) or `annotation` (PIL images of class ids).
+        class_names: Names of the classes in the order of their ids.
+    """
+
+    train: Any
+    test: Any
+    class_names: list[str]
+
+
+def load_data(
+    source: str,
+    task: str,
+    *,
+    name: str | None = None,
+    train_split: str = "train",
+    eval_split: str | None = None,
+    image_column: str = "image",
+    target_column: str | None = None,
+    class_names: str | Sequence[str] | None = None,
+    streaming: bool = False,
+    skip_corrupt: bool = False,
+) -> LoadedData:
+    """Load the training and the test part of a dataset for `task`.
+
+    Args:
+        source: "shapes" (the drawn scenes of `load_shapes`: 4000 and 300), a folder of pictures as `load_folder` takes
+            it, a folder of parquet files (`train-*.parquet`, or `train/*.parquet`, there or one folder below), or the
+            name of a dataset on the Hub.
+        task: "image-classification" or "semantic-segmentation".
+        name: Configuration of a dataset of parquet files or on the Hub.
+        train_split: Split to train on. Splits may be sliced and added: "train[:90%]", "train+validation".
+        eval_split: Split to test on. Default: the first of test, validation and val that is there.
+        image_column: Column of the pictures. Default "image".
+        target_column: Column of the classes (ClassLabel, or with `class_names` also numbers or names), or of the
+            pictures of class ids. Default "label" or "annotation".
+        class_names: The names in the order of their ids, or a label set of `hf_gpvit.data.labels` ("ade20k", "camvid",
+            "cityscapes"). Default: those of the ClassLabel column, of the folder or of the scenes.
+        streaming: Read parquet files and the Hub while training rather than before, for sets larger than the disk.
+        skip_corrupt: Leave pictures of a folder that can't be read out, with a warning, rather than raise. Those of
+            other sources are found when they are decoded: `TrainingSamples` has the same argument.
+
+    Raises:
+        ValueError: `task` is unknown; the source can't be found, read or streamed; a split, a column or the class
+            names are missing or of the wrong kind.
+    """
+    if task not in TARGETS:
+        raise ValueError(f"task must be one of {', '.join(TARGETS)}, got {task!r}.")
+    given_names = _given_names(class_names)
+    if _is_own(source):
+        if streaming or name is not None:
+            option = "streaming" if streaming else f"name {name!r}"
+            raise ValueError(f"{option} is for parquet files and the Hub, but the source is {source!r}.")
+        parts, own_names = _load_own(source, task, skip_corrupt)
+    else:
+        parts, own_names = _load_with_datasets(source, name, streaming), None
+    if eval_split is None:
+        eval_split = _eval_split(parts, source)
+    columns = {image_column: "image", target_column or TARGETS[task]: TARGETS[task]}
+    train, test = (
+        _typed(_columns(_split(parts, split, source), columns, source), task, columns, given_names, source)
+        for split in (train_split, eval_split)
+    )
+    names = given_names or own_names
+    if task == "image-classification":
+        names = train.features["label"].names
+    if names is None:
+        raise ValueError(
+            f"{source!r} doesn't say what its class ids mean: give class_names, a list of the names in the order of "
+            'the ids or the name of a label set ("ade20k", "camvid", "cityscapes").'
+        )
+    if own_names is not None and len(names) < len(own_names):
+        raise ValueError(f"class_names has {len(names)} names, but {source!r} has {len(own_names)} classes.")
+    return LoadedData(train, test, list(names))
+
+
+def _given_names(class_names: str | Sequence[str] | None) -> list[str] | None:
+    if class_names is None:
+        return None
+    names = list(load_label_set(class_names).names if isinstance(class_names, str) else class_names)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not names or twice:
+        raise ValueError(f"class_names must be unique names, at least one; {twice or 'none'} given more than once.")
+    return names
+
+
+def _is_own(source: str) -> bool:
+    """Whether it is for us to load, rather than for `datasets`."""
+    folder = Path(source).expanduser()
+    if source == "shapes" or folder.is_file():
+        return True
+    if folder.is_dir():
+        return not any(next(folder.glob(pattern), None) for pattern in ("*.parquet", "*/*.parquet"))
+    return not HUB_NAME.fullmatch(source)
+
+
+def _load_own(source: str, task: str, skip_corrupt: bool) -> tuple[dict, list[str]]:
+    if source == "shapes":
+        return {"train": load_shapes(**TRAIN_SCENES), "test": load_shapes(**TEST_SCENES)}, list(SHAPES_NAMES[task])
+    return load_folder(source, task, skip_corrupt)
+
+
+def _load_with_datasets(source: str, name: str | None, streaming: bool) -> dict:
+    folder = Path(source).expanduser()
+    try:
+        return datasets.load_dataset(str(folder) if folder.is_dir() else source, name, streaming=streaming)
+    except (OSError, datasets.exceptions.DatasetGenerationError) as error:
+        raise ValueError(
+            f"{source!r} is neither 'shapes' nor a folder, nor a dataset that can be loaded: {error}"
+        ) from error
+
+
+def _eval_split(parts: dict, source: str) -> str:
+    found = next((split for split in EVAL_SPLITS if split in parts), None)
+    if found is None:
+        raise ValueError(
+            f"{source!r} has none of the splits {', '.join(EVAL_SPLITS)}, but {', '.join(parts)}: give eval_split, "
+            'such as "train[90%:]" beside train_split "train[:90%]".'
+        )
+    return found
+
+
+def _split(parts: dict, split: str, source: str):
+    """What `split` says, such as "train", "train[:90%]" or "train+validation"."""
+    try:
+        if "[" not in split:
+            pieces = [parts[piece.strip()] for piece in split.split("+")]
+        elif any(isinstance(part, datasets.IterableDataset) for part in parts.values()):
+            raise ValueError("a stream can't be sliced")
+        else:
+            lengths = {name: len(part) for name, part in parts.items()}
+            slices = datasets.ReadInstruction.from_spec(split).to_absolute(lengths)
+            pieces = [
+                parts[piece.splitname].select(range(piece.from_, piece.to))
+                for piece in slices
+                if piece.from_ < piece.to
+            ]
+    except (KeyError, ValueError, AssertionError) as error:
+        raise ValueError(f"{source!r} has no split {split!r} ({error}); there are {', '.join(parts)}.") from error
+    if not pieces:
+        raise ValueError(f"The split {split!r} of {source!r} has no rows.")
+    return pieces[0] if len(pieces) == 1 else datasets.concatenate_datasets(pieces)
+
+
+def _columns(dataset, columns: dict[str, str], source: str):
+    """These columns alone, renamed."""
+    features = list(dataset.features or ())
+    missing = [column for column in columns if column not in features]
+    if missing:
+        raise ValueError(
+            f"{source!r} has no column {', '.join(missing)}, but {', '.join(features) or 'none that is known'}: give "
+            "image_column and target_column."
+        )
+    renamed = {column: new for column, new in columns.items() if column != new}
+    dataset = dataset.select_columns(list(columns))
+    return dataset.rename_columns(renamed) if renamed else dataset
+
+
+def _typed(dataset, task: str, columns: dict[str, str], names: list[str] | None, source: str):
+    """The dataset after a look at the types of its columns; with names of classes as they are given."""
+    for column, new in columns.items():
+        feature = dataset.features[new]
+        if new != "label" and not isinstance(feature, datasets.Image):
+            raise ValueError(f"The column {column} of {source!r} must hold pictures (datasets.Image), got {feature}.")
+    return dataset if task == "semantic-segmentation" else _with_labels(dataset, names, source)
+
+
+def _with_labels(dataset, names: list[str] | None, source: str):
+    feature = dataset.features["label"]
+    is_class = isinstance(feature, datasets.ClassLabel) and feature.names is not None
+    if is_class and names in (None, feature.names):
+        return dataset
+    if names is None or not isinstance(feature, (datasets.ClassLabel, datasets.Value)):
+        raise ValueError(
+            f"The target column of {source!r} must be a ClassLabel, got {feature}; numbers or names of classes will "
+            "do if class_names says which there are."
+        )
+    if is_class and len(names) != len(feature.names):
+        raise ValueError(f"class_names has {len(names)} names, but {source!r} has {len(feature.names)} classes.")
+    return dataset.cast_column("label", datasets.ClassLabel(names=names))
