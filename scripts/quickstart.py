@@ -37,18 +37,15 @@ from transformers import BaseImageProcessor, HfArgumentParser, PreTrainedModel, 
 
 from hf_gpvit.data import image_processor_for
 from hf_gpvit.data.folders import load_folder
-from hf_gpvit.data.shapes import CLASS_NAMES, SCENE_NAMES, load_shapes
-from hf_gpvit.data.transforms import TrainTransform
+from hf_gpvit.data.loading import SHAPES_NAMES, TARGETS, TEST_SCENES, TRAIN_SCENES
+from hf_gpvit.data.shapes import load_shapes
+from hf_gpvit.data.transforms import TrainTransform, reduces_labels
 from hf_gpvit.files import atomic_folder
 from hf_gpvit.training import build_model, evaluate_model
 
 
 TASKS = {"classification": "image-classification", "segmentation": "semantic-segmentation"}
-TARGET_COLUMNS = {"image-classification": "label", "semantic-segmentation": "annotation"}
 PIPELINES = {"image-classification": "image-classification", "semantic-segmentation": "image-segmentation"}
-SHAPES_NAMES = {"image-classification": SCENE_NAMES, "semantic-segmentation": CLASS_NAMES}
-# Scenes of another seed than the training's, so that they are unseen.
-TRAIN_SCENES, TEST_SCENES = {"num_scenes": 4000, "seed": 0}, {"num_scenes": 300, "seed": 1}
 LEARNING_RATES = {"image-classification": 1e-3, "semantic-segmentation": 2e-3}
 PICTURES_SEEN = 24_000  # in all epochs together
 NUM_SAMPLES = 3
@@ -99,16 +96,21 @@ def load_data(arguments: Arguments) -> tuple[Dataset, Dataset, list[str], str]:
     else:
         splits, names = load_folder(arguments.data, task)
         train_set, test_set = splits["train"], splits["test"]
-        task = task or next(task for task, column in TARGET_COLUMNS.items() if column in train_set.features)
-    columns = ["image", TARGET_COLUMNS[task]]
+        task = task or next(task for task, column in TARGETS.items() if column in train_set.features)
+    columns = ["image", TARGETS[task]]
     return train_set.select_columns(columns), test_set.select_columns(columns), names, task
 
 
 def build_image_processor(model: PreTrainedModel, image_size: int | tuple[int, int]) -> BaseImageProcessor:
-    """The papers' one, but its centre crop loses as little as it can: what stands at the edge may count."""
+    """The papers' one, but its centre crop loses as little as it can: what stands at the edge may count.
+
+    Class ids of scenes and folders start at the first class, whatever the classes are called.
+    """
     image_processor = image_processor_for(model, image_size)
     if crop := getattr(image_processor, "crop_size", None):
         image_processor.size = {"shortest_edge": max(crop["height"], crop["width"])}
+    if reduces_labels(image_processor):
+        image_processor.do_reduce_labels = False
     return image_processor
 
 

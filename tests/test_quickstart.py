@@ -27,6 +27,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hf_gpvit import GPViTConfig, GPViTForSemanticSegmentation
+from hf_gpvit.data import image_processor_for, load_label_set
+
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "quickstart.py"
@@ -320,6 +323,15 @@ def test_drawn_scenes(tmp_path, quickstart, monkeypatch, task):
     assert len(json.loads((tmp_path / "model" / "samples" / "samples.json").read_text())) == 3
     # drawn from what was not yet in its place
     assert len(drawn) == 1 and Path(drawn[0]).parent == tmp_path != Path(drawn[0])
+
+
+def test_ids_of_folders_are_not_reduced(quickstart):
+    """Not even where the classes are called as ADE20K's, whose own ids start at 1."""
+    _, module = quickstart
+    config = GPViTConfig.from_preset("gpvit-nano", num_labels=150, id2label=load_label_set("ade20k").id2label)
+    model = GPViTForSemanticSegmentation(config)
+    assert image_processor_for(model).do_reduce_labels
+    assert not module.build_image_processor(model, 32).do_reduce_labels
 
 
 def test_drawn_scenes_to_test_are_unseen(quickstart):
