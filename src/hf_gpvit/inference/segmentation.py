@@ -1,0 +1,297 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Segmentation of pictures of any size: whole or in sliding windows, at several scales, flipped."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from transformers import BaseImageProcessor, BatchFeature, PreTrainedModel
+
+from ..models.decode_head import resize_bilinear
+from ..models.layers import at_least_float32
+from .modes import evaluating
+
+
+# All windows of a picture have one size, so what they take in memory is the same for any picture.
+WINDOWS_PER_BATCH = 4
+# 512 MiB in float32: photos of 12 megapixels with 11 classes, or of 0.9 with ADE20K's 150, are one band.
+MAX_BAND_VALUES = 2**27
+
+
+@dataclass(frozen=True)
+class SegmentationSettings:
+    """How a segmentor is used at test time. The default is what `pipeline` does: one pass over the whole picture.
+
+    Attributes:
+        window_size: Side in pixels of the square windows that slide over the picture as the image processor resized
+            it. Default: the whole picture at once.
+        window_stride: Pixels from one window to the next. Default: three quarters of `window_size`, such as
+            Cityscapes' 768 of 1024.
+        scales: Factors of the image processor's size, one pass each. Default: (1.0,).
+        flip: Whether every pass is followed by one over the mirrored picture.
+        size_divisor: Both sides are rounded up to multiples of it by a second resize, as in the official ADE20K
+            evaluation, where it is 32. Default: none.
+
+    Raises:
+        ValueError: A field is out of range.
+    """
+
+    window_size: int | None = None
+    window_stride: int | None = None
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    size_divisor: int | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "scales", tuple(self.scales))
+        if self.window_size is not None:
+            _checked_stride(self.window_size, self.window_stride)
+        elif self.window_stride is not None:
+            raise ValueError(f"window_stride needs a window_size, got window_stride={self.window_stride} alone.")
+        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
+            raise ValueError(f"scales must hold at least one factor, each greater than 0, got {self.scales}.")
+        if self.size_divisor is not None:
+            _check_pixels("size_divisor", self.size_divisor)
+
+
+def segmentation_inputs(
+    image_processor: BaseImageProcessor, image: Image.Image, scale: float = 1.0, size_divisor: int | None = None
+) -> BatchFeature:
+    """`pixel_values` (1, num_channels, height, width) of a picture; by default just what the image processor gives.
+
+    Args:
+        image_processor: The one that belongs to the model.
+        image: PIL image of any size and mode.
+        scale: Factor of the image processor's size, or of the picture's where it doesn't resize. Default 1.
+        size_divisor: What both sides are multiples of. The picture is resized as without it, and then once more with
+            both sides rounded up, which stretches it a little; each time on 8-bit pixels with the image processor's
+            `resample` (bilinear, unless set). The official code rounds the sides of the first resize where
+            transformers cuts them off: for about one picture in 64 a side differs by one multiple. Default: none.
+
+    Raises:
+        ValueError: The picture is so thin that a side would shrink to nothing.
+    """
+    picture = image.convert("RGB")
+    options = {"return_tensors": "pt"}
+    if scale != 1:
+        options |= {"do_resize": True, "size": _scaled_size(image_processor, picture, scale)}
+    try:
+        if size_divisor is None:
+            return image_processor(picture, **options)
+        resized = image_processor(picture, do_rescale=False, do_normalize=False, **options)["pixel_values"]
+    except RuntimeError as error:
+        raise ValueError(
+            f"image of {image.width}x{image.height} pixels can't be resized to the image processor's size: {error}"
+        ) from error
+    height, width = (math.ceil(side / size_divisor) * size_divisor for side in resized.shape[-2:])
+    return image_processor(resized, do_resize=True, size={"height": height, "width": width}, return_tensors="pt")
+
+
+def sliding_window_logits(
+    model: PreTrainedModel, pixel_values: torch.Tensor, window_size: int, window_stride: int | None = None
+) -> torch.Tensor:
+    """Logits (B, num_labels, H, W) at the size of `pixel_values`, averaged where windows overlap; float32.
+
+    A few windows at a time go through the model, so its activations don't grow with the picture; what grows is the
+    result. The logits of a window are resized bilinearly to it. The last window of a row or column is shifted back
+    inside; a side below `window_size` is covered at once, so a window that covers the picture gives the logits of the
+    whole picture.
+
+    Args:
+        model: Model for semantic segmentation, in any mode, which it keeps.
+        pixel_values: (B, num_channels, H, W) of any device and floating-point type.
+        window_size: Side of the square windows in pixels.
+        window_stride: Pixels from one window to the next, at most `window_size`. Default: three quarters of it.
+
+    Raises:
+        ValueError: `window_size` or `window_stride` is out of range, or `pixel_values` has not four dimensions.
+    """
+    stride = _checked_stride(window_size, window_stride)
+    if pixel_values.ndim != 4:
+        raise ValueError(f"pixel_values must be (B, num_channels, H, W), got shape {tuple(pixel_values.shape)}.")
+    batch, _, height, width = pixel_values.shape
+    window = (min(window_size, height), min(window_size, width))
+    tops, lefts = _starts(height, window[0], stride), _starts(width, window[1], stride)
+    # (picture, rows, columns) of every window
+    places = [
+        (index, slice(top, top + window[0]), slice(left, left + window[1]))
+        for index in range(batch)
+        for top in tops
+        for left in lefts
+    ]
+    logits = torch.zeros(batch, model.config.num_labels, height, width, device=model.device)
+    with evaluating(model):
+        for start in range(0, len(places), WINDOWS_PER_BATCH):
+            some = places[start : start + WINDOWS_PER_BATCH]
+            windows = torch.stack([pixel_values[index, :, rows, columns] for index, rows, columns in some])
+            outputs = model(pixel_values=windows.to(model.device, model.dtype)).logits
+            resized = resize_bilinear(at_least_float32(outputs), window)
+            for (index, rows, columns), part in zip(some, resized, strict=True):
+                logits[index, :, rows, columns] += part
+        # how many windows cover a pixel is how many cover its row times how many cover its column
+        logits /= _coverage(height, window[0], tops).to(logits.device)[:, None]
+        logits /= _coverage(width, window[1], lefts).to(logits.device)
+    return logits
+
+
+def segmentation_scores(
+    model: PreTrainedModel,
+    image_processor: BaseImageProcessor,
+    image: Image.Image,
+    settings: SegmentationSettings | None = None,
+) -> torch.Tensor:
+    """Probabilities (num_labels, height, width) of the classes at the picture's own size, float32 on `model.device`.
+
+    The logits of each pass (scale, flip) are resized to the picture, then comes the softmax, then the mean of the
+    passes, as in mmsegmentation. All passes are kept until the end: 4 * num_labels bytes for each pixel of a pass, on
+    top of as much for each pixel of the result. `segment`, which has the same arguments, does without the latter.
+    """
+    passes = _passes(model, image_processor, image, settings or SegmentationSettings())
+    scores = torch.empty(len(passes[0]), image.height, image.width, device=passes[0].device)
+    with torch.inference_mode():
+        for start, stop in _bands(*scores.shape):
+            scores[:, start:stop] = _mean_probabilities(passes, (image.height, image.width), start, stop)
+    return scores
+
+
+def segment(
+    model: PreTrainedModel,
+    image_processor: BaseImageProcessor,
+    image: Image.Image,
+    settings: SegmentationSettings | None = None,
+) -> torch.Tensor:
+    """The class of every pixel: (height, width) int64 ids on the CPU, at the picture's own size.
+
+    With the default settings these are the ids of `pipeline("image-segmentation")`, that is of the image processor's
+    `post_process_semantic_segmentation`: the logits are resized from the model's resolution to the picture's. With any
+    other settings it is the official evaluation: logits are first resized to the size of `pixel_values` and then to
+    the picture's; several passes are averaged after the softmax (`segmentation_scores`).
+
+    Beyond 2**27 values (pixels times classes) the last resize goes by bands of rows, which is equal to rounding and
+    keeps its memory at some 2 GB whatever the picture.
+
+    Args:
+        model: Model for semantic segmentation on any device and of any type, in any mode, which it keeps.
+        image_processor: The one that belongs to `model`; with its `do_resize=False` the picture keeps its size, which
+            is for windows.
+        image: PIL image of any size and mode.
+        settings: Windows, scales, flip. Default: `SegmentationSettings()`.
+
+    Raises:
+        ValueError: The picture is so thin that a side would shrink to nothing.
+    """
+    passes = _passes(model, image_processor, image, settings or SegmentationSettings())
+    size = (image.height, image.width)
+    with torch.inference_mode():
+        bands = [_scores(passes, size, start, stop).argmax(dim=0) for start, stop in _bands(len(passes[0]), *size)]
+        return torch.cat(bands).cpu()
+
+
+def _check_pixels(field: str, value: int) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{field} must be an integer of at least 1, got {value!r}.")
+
+
+def _checked_stride(window_size: int, window_stride: int | None) -> int:
+    """The stride, or its default, after checking both."""
+    _check_pixels("window_size", window_size)
+    if window_stride is None:
+        return max(3 * window_size // 4, 1)
+    _check_pixels("window_stride", window_stride)
+    if window_stride > window_size:
+        raise ValueError(
+            f"window_stride must be at most window_size={window_size}, else windows leave gaps, got {window_stride}."
+        )
+    return window_stride
+
+
+def _scaled_size(image_processor: BaseImageProcessor, image: Image.Image, scale: float) -> dict[str, int]:
+    size = {"height": image.height, "width": image.width}
+    if image_processor.do_resize:
+        size = dict(image_processor.size)
+    return {side: max(round(scale * pixels), 1) for side, pixels in size.items()}
+
+
+def _passes(
+    model: PreTrainedModel, image_processor: BaseImageProcessor, image: Image.Image, settings: SegmentationSettings
+) -> list[torch.Tensor]:
+    """Logits (num_labels, h, w) of each scale and flip, upright, each of a size of its own."""
+    passes = []
+    for scale in settings.scales:
+        pixel_values = segmentation_inputs(image_processor, image, scale, settings.size_divisor)["pixel_values"]
+        passes.append(_logits(model, pixel_values, settings))
+        if settings.flip:
+            passes.append(_logits(model, pixel_values.flip(-1), settings).flip(-1))
+    return passes
+
+
+def _logits(model: PreTrainedModel, pixel_values: torch.Tensor, settings: SegmentationSettings) -> torch.Tensor:
+    if settings == SegmentationSettings():
+        with evaluating(model):
+            return model(pixel_values=pixel_values.to(model.device, model.dtype)).logits[0]
+    window_size = settings.window_size or max(pixel_values.shape[-2:])
+    return sliding_window_logits(model, pixel_values, window_size, settings.window_stride)[0]
+
+
+def _starts(side: int, window: int, stride: int) -> list[int]:
+    """Where windows of a side begin; the last ends with the side."""
+    return [min(start, side - window) for start in range(0, side - window + stride, stride)]
+
+
+def _coverage(side: int, window: int, starts: list[int]) -> torch.Tensor:
+    """(side,) how many windows cover each place."""
+    coverage = torch.zeros(side)
+    for start in starts:
+        coverage[start : start + window] += 1
+    return coverage
+
+
+def _bands(num_labels: int, height: int, width: int) -> Iterator[tuple[int, int]]:
+    """First row, and the one after the last, of each band of at most `MAX_BAND_VALUES`."""
+    rows = max(MAX_BAND_VALUES // (num_labels * width), 1)
+    for start in range(0, height, rows):
+        yield start, min(start + rows, height)
+
+
+def _scores(passes: list[torch.Tensor], size: tuple[int, int], start: int, stop: int) -> torch.Tensor:
+    """Rows of what is largest for the predicted class: a softmax would not change the order of a single pass."""
+    if len(passes) == 1:
+        return _resized_rows(passes[0], size, start, stop)
+    return _mean_probabilities(passes, size, start, stop)
+
+
+def _mean_probabilities(passes: list[torch.Tensor], size: tuple[int, int], start: int, stop: int) -> torch.Tensor:
+    """Rows of the mean softmax of the passes, each resized to `size`: (num_labels, stop - start, width)."""
+    total = 0
+    for logits in passes:
+        total += at_least_float32(_resized_rows(logits, size, start, stop)).softmax(dim=0)
+    return total / len(passes)
+
+
+def _resized_rows(logits: torch.Tensor, size: tuple[int, int], start: int, stop: int) -> torch.Tensor:
+    """Rows `start` to `stop` of logits (num_labels, h, w) resized bilinearly to `size`."""
+    height, width = size
+    if (start, stop) == (0, height):
+        return resize_bilinear(logits[None], size)[0]
+    # The vertical half of it by hand, since the rows of a band rarely begin where one of the logits' does.
+    rows = torch.arange(start, stop, device=logits.device, dtype=torch.float32)
+    source = ((rows + 0.5) * (logits.shape[1] / height) - 0.5).clamp(min=0)
+    above = source.long()
+    below = (above + 1).clamp(max=logits.shape[1] - 1)
+    above_values, below_values = (at_least_float32(logits[:, index]) for index in (above, below))
+    blended = torch.lerp(above_values, below_values, (source - above).to(above_values.dtype)[:, None])
+    return resize_bilinear(blended[None], (stop - start, width))[0]
