@@ -11,8 +11,18 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Using trained models: pictures of what they predict and of where they look."""
+"""Using trained models: what they predict, and pictures of it and of where they look."""
 
+from .classification import classify
+from .pictures import find_pictures, load_picture
+from .predict import label_set_palette, predict_pictures
+from .segmentation import (
+    SegmentationSettings,
+    segment,
+    segmentation_inputs,
+    segmentation_scores,
+    sliding_window_logits,
+)
 from .visualize import (
     color_palette,
     group_heatmaps,
@@ -25,11 +35,21 @@ from .visualize import (
 
 
 __all__ = [
+    "SegmentationSettings",
+    "classify",
     "color_palette",
+    "find_pictures",
     "group_heatmaps",
     "group_map_panel",
+    "label_set_palette",
+    "load_picture",
     "overlay_heatmap",
     "overlay_segmentation",
+    "predict_pictures",
+    "segment",
+    "segmentation_inputs",
+    "segmentation_scores",
     "side_by_side",
+    "sliding_window_logits",
     "stripe_attention_map",
 ]

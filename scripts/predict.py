@@ -1,0 +1,90 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What a model says about pictures: classes, or a mask and an overlay of each.
+
+    python scripts/predict.py --model outputs/quickstart photos/ cat.jpg
+    python scripts/predict.py --model gpvit-l1-ade20k photos/ --window_size 1024 --flip --scales 0.75 1 1.25
+
+`--model` is a folder or Hub name of a classifier or segmentor. The output folder appears whole or not at all; an older
+one is moved aside. Pictures that can't be read are named at the end, and the exit code is 1.
+"""
+
+import os
+import signal
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from typing import Any
+
+import hf_gpvit  # noqa: F401  (registers the models)
+from hf_gpvit.inference import SegmentationSettings, predict_pictures
+
+
+def parse_arguments() -> Namespace:
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", nargs="+", help="files, and folders, which are searched recursively")
+    parser.add_argument("--model", required=True, help="folder or Hub name of a model with its image processor")
+    parser.add_argument("--output_dir", default="outputs/predictions", help="folder to write")
+    parser.add_argument("--top_k", type=int, default=5, help="labels of each picture that are kept and shown")
+    parser.add_argument("--device", help="such as cpu or cuda:0; by default the accelerator, if there is one")
+    segmentation = parser.add_argument_group("segmentation")
+    segmentation.add_argument("--window_size", type=int, help="side of sliding windows; by default the whole picture")
+    segmentation.add_argument("--window_stride", type=int, help="by default three quarters of the window")
+    segmentation.add_argument("--scales", type=float, nargs="+", default=[1.0], help="of the image processor's size")
+    segmentation.add_argument("--flip", action="store_true", help="look at each picture mirrored too")
+    segmentation.add_argument("--size_divisor", type=int, help="what sides are multiples of: 32 in the ADE20K test")
+    return parser.parse_args()
+
+
+def table(records: list[dict[str, Any]], top_k: int) -> str:
+    """A line for each picture that could be read: the file, and labels with scores or shares."""
+    lines = {}
+    for record in records:
+        found = record.get("predictions", record.get("shares", []))[:top_k]
+        lines[record["file"]] = ", ".join(f"{entry['label']} {list(entry.values())[1]:.1%}" for entry in found)
+    width = max(map(len, lines))
+    return "\n".join(f"{file:<{width}}  {found}" for file, found in lines.items() if found)
+
+
+def run(arguments: Namespace) -> int:
+    settings = SegmentationSettings(
+        window_size=arguments.window_size,
+        window_stride=arguments.window_stride,
+        scales=arguments.scales,
+        flip=arguments.flip,
+        size_divisor=arguments.size_divisor,
+    )
+    records = predict_pictures(
+        arguments.model, arguments.pictures, arguments.output_dir, settings, arguments.top_k, arguments.device
+    )
+    errors = [record["error"] for record in records if "error" in record]
+    print(table(records, arguments.top_k))
+    print(f"\n{len(records) - len(errors)} of {len(records)} pictures: {os.path.join(arguments.output_dir, '')}")
+    for error in errors:
+        print(f"predict: {error}", file=sys.stderr)
+    return 1 if errors else 0
+
+
+def main() -> None:
+    # `kill` ends like Ctrl-C: what was begun is removed
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        sys.exit(run(parse_arguments()))
+    except KeyboardInterrupt:
+        sys.exit("Interrupted: nothing was written.")
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"predict: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""From a model and pictures to a folder of predictions."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    AutoModelForSemanticSegmentation,
+    BaseImageProcessor,
+    PreTrainedModel,
+)
+from transformers.utils.logging import tqdm
+
+from ..data import load_label_set
+from ..files import atomic_folder
+from .classification import classify
+from .pictures import find_pictures, load_picture
+from .segmentation import SegmentationSettings, segment
+from .visualize import color_palette, overlay_segmentation
+
+
+# Few enough that large photos fit in memory.
+_BATCH_SIZE = 8
+# Overlays are to be looked at: larger ones are scaled down to this side.
+_OVERLAY_SIDE = 2048
+# By the end of the architecture's name.
+_AUTO_CLASSES = {
+    "ForImageClassification": AutoModelForImageClassification,
+    "ForSemanticSegmentation": AutoModelForSemanticSegmentation,
+}
+_LABEL_SETS_WITH_PALETTE = ("ade20k", "camvid", "cityscapes")
+
+
+def predict_pictures(
+    model: str | os.PathLike,
+    pictures: Sequence[str | os.PathLike],
+    output_dir: str | os.PathLike,
+    settings: SegmentationSettings | None = None,
+    top_k: int = 5,
+    device: str | torch.device | None = None,
+) -> list[dict[str, Any]]:
+    """Write what a classifier or a segmentor says about pictures into a folder.
+
+    The folder gets `predictions.json`, which holds what this function returns. A segmentor also gives for each picture
+    `<name>.png`, its class ids as a PNG with a palette (16-bit grey beyond 256 classes), and `<name>-overlay.jpg` to
+    look at, of at most 2048 pixels a side; `find_pictures` says what names are. The folder appears whole or not at
+    all; what was at `output_dir` before is moved to `output_dir-1`, ...
+
+    Args:
+        model: Folder or Hub name of a model with its image processor; its architecture says the task.
+        pictures: Files and folders, which are searched recursively.
+        output_dir: Folder to write, outside of the folders in `pictures`.
+        settings: How to segment. Default: as `pipeline` does.
+        top_k: Number of labels that are kept of a classifier. Default 5.
+        device: Default: the accelerator, if there is one.
+
+    Returns:
+        For each picture, in order, `{"file": path}` and
+        - `predictions`: `[{"label", "score"}, ...]` of a classifier, the best first;
+        - `mask`, `overlay` (paths in the folder) and `shares`, `[{"label", "share"}, ...]` of all pixels, the largest
+          first, of a segmentor;
+        - or `error`, where it can't be read.
+
+    Raises:
+        ValueError: There are no pictures, an argument is out of range, or the model has another task.
+        OSError: A path or the model does not exist.
+        ImportError: matplotlib, which draws the legends of overlays, is missing.
+    """
+    if top_k < 1:
+        raise ValueError(f"top_k must be at least 1, got {top_k}.")
+    device = _checked_device(device)
+    names = find_pictures(pictures)
+    _check_output(Path(output_dir), pictures)
+    auto_class = _auto_class(model, settings)
+    image_processor = AutoImageProcessor.from_pretrained(model)
+    loaded = auto_class.from_pretrained(model).to(device)
+    with atomic_folder(output_dir) as folder:
+        if auto_class is AutoModelForImageClassification:
+            records = list(_classified(loaded, image_processor, names, top_k))
+        else:
+            records = list(_segmented(loaded, image_processor, names, settings, folder))
+        (folder / "predictions.json").write_text(json.dumps(records, indent=2, ensure_ascii=False), encoding="utf-8")
+    return records
+
+
+def label_set_palette(id2label: Mapping[int, str]) -> tuple[tuple[int, int, int], ...] | None:
+    """The palette of the label set that has just these classes, or None."""
+    label_sets = map(load_label_set, _LABEL_SETS_WITH_PALETTE)
+    return next((label_set.palette for label_set in label_sets if label_set.id2label == dict(id2label)), None)
+
+
+def _checked_device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(
+            f"device must be one that torch has here, such as cpu, got {str(device)!r}: {error}"
+        ) from error
+
+
+def _check_output(output_dir: Path, pictures: Sequence[str | os.PathLike]) -> None:
+    for path in map(Path, pictures):
+        if path.is_dir() and output_dir.resolve().is_relative_to(path.resolve()):
+            raise ValueError(
+                f"output_dir must be outside of the folders of pictures, else its masks are pictures the next time, "
+                f"got {output_dir} in {path}."
+            )
+
+
+def _auto_class(model: str | os.PathLike, settings: SegmentationSettings | None) -> type:
+    try:
+        architectures = AutoConfig.from_pretrained(model).architectures or []
+    except OSError as error:
+        raise OSError(f"model must be the folder or Hub name of a model, got {str(model)!r}: {error}") from error
+    found = next((_AUTO_CLASSES[end] for end in _AUTO_CLASSES for name in architectures if name.endswith(end)), None)
+    if found is None:
+        raise ValueError(
+            f"model must be one of {', '.join(_AUTO_CLASSES)}, but {model} has architectures {architectures}."
+        )
+    if found is AutoModelForImageClassification and settings not in (None, SegmentationSettings()):
+        raise ValueError(f"settings are for segmentation, but {model} is a classifier, got {settings}.")
+    return found
+
+
+def _classified(
+    model: PreTrainedModel, image_processor: BaseImageProcessor, names: Mapping[Path, str], top_k: int
+) -> Iterator[dict[str, Any]]:
+    pictures = _loaded(names)
+    while batch := list(islice(pictures, _BATCH_SIZE)):
+        images = [image for _, image in batch if isinstance(image, Image.Image)]
+        scores = iter(classify(model, image_processor, images))
+        for file, image in batch:
+            if isinstance(image, ValueError):
+                yield _failure(file, image)
+                continue
+            best = next(scores).topk(min(top_k, model.config.num_labels))
+            found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            labels = [{"label": model.config.id2label[index], "score": score} for index, score in found]
+            yield {"file": file.as_posix(), "predictions": labels}
+
+
+def _segmented(
+    model: PreTrainedModel,
+    image_processor: BaseImageProcessor,
+    names: Mapping[Path, str],
+    settings: SegmentationSettings | None,
+    folder: Path,
+) -> Iterator[dict[str, Any]]:
+    id2label = model.config.id2label
+    palette = color_palette(max(id2label) + 1, label_set_palette(id2label))
+    for file, image in _loaded(names):
+        try:
+            if isinstance(image, ValueError):
+                raise image
+            ids = segment(model, image_processor, image, settings).numpy()
+        except ValueError as error:
+            yield _failure(file, error)
+            continue
+        paths = {"mask": f"{names[file]}.png", "overlay": f"{names[file]}-overlay.jpg"}
+        (folder / names[file]).parent.mkdir(parents=True, exist_ok=True)
+        _mask(ids, palette).save(folder / paths["mask"])
+        _overlay(image, ids, id2label, palette).save(folder / paths["overlay"], quality=90)
+        yield {"file": file.as_posix()} | paths | {"shares": _shares(ids, id2label)}
+
+
+def _loaded(names: Mapping[Path, str]) -> Iterator[tuple[Path, Image.Image | ValueError]]:
+    """Every file with its picture, or with the error that reading it gave."""
+    for file in tqdm(names, desc="Predicting"):
+        try:
+            yield file, load_picture(file)
+        except ValueError as error:
+            yield file, error
+
+
+def _failure(file: Path, error: ValueError) -> dict[str, str]:
+    return {"file": file.as_posix(), "error": " ".join(str(error).split())}
+
+
+def _mask(ids: np.ndarray, palette: np.ndarray) -> Image.Image:
+    if len(palette) > 256:
+        return Image.fromarray(ids.astype(np.uint16))
+    mask = Image.fromarray(ids.astype(np.uint8))
+    mask.putpalette(palette.tobytes())
+    return mask
+
+
+def _overlay(image: Image.Image, ids: np.ndarray, id2label: Mapping[int, str], palette: np.ndarray) -> Image.Image:
+    shown = image.copy()
+    shown.thumbnail((_OVERLAY_SIDE, _OVERLAY_SIDE))
+    shown_ids = Image.fromarray(ids.astype(np.int32)).resize(shown.size, Image.Resampling.NEAREST)
+    # no id is ignored: -1 is none
+    return overlay_segmentation(shown, np.asarray(shown_ids), id2label, palette, ignore_index=-1)
+
+
+def _shares(ids: np.ndarray, id2label: Mapping[int, str]) -> list[dict[str, Any]]:
+    counts = np.bincount(ids.ravel())
+    order = np.argsort(-counts, kind="stable")
+    return [
+        {"label": id2label[index], "share": counts[index].item() / ids.size}
+        for index in order.tolist()
+        if counts[index]
+    ]

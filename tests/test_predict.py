@@ -1,0 +1,280 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""From pictures to a folder of predictions, in Python and by scripts/predict.py as a user runs it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from families import GPVIT, HRVIT, awake
+from hf_gpvit.data import image_processor_for, load_label_set
+from hf_gpvit.inference import (
+    SegmentationSettings,
+    classify,
+    color_palette,
+    label_set_palette,
+    load_picture,
+    predict,
+    predict_pictures,
+    segment,
+)
+
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "predict.py"
+
+
+def save(model, folder):
+    awake(model).save_pretrained(folder)
+    processor = image_processor_for(model, 40)
+    processor.save_pretrained(folder)
+    return folder, model, processor
+
+
+@pytest.fixture(scope="module")
+def segmentor(tmp_path_factory):
+    torch.manual_seed(0)
+    model = HRVIT.segmentor_class(HRVIT.config(num_labels=11, id2label=load_label_set("camvid").id2label))
+    return save(model, tmp_path_factory.mktemp("segmentor"))
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    torch.manual_seed(0)
+    names = ("wall", "sky", "tree", "road", "cat")
+    return save(
+        GPVIT.classifier_class(GPVIT.config(id2label=dict(enumerate(names)))), tmp_path_factory.mktemp("model")
+    )
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Two pictures of one name in two folders, one of another suffix, and two that can't be read."""
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    for number, name in enumerate(("cat.png", "cat.bmp", "sub/cat.png", "sub/dog.png")):
+        values = generator.integers(0, 256, (3 + number, 5, 3), dtype=np.uint8)
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values).resize((50 + number, 30)).save(path)
+    (tmp_path / "photos" / "broken.jpg").write_text("no picture")
+    (tmp_path / "photos" / "sub" / "empty.jpg").write_bytes(b"")
+    return tmp_path
+
+
+FILES = ["broken.jpg", "cat.bmp", "cat.png", "sub/cat.png", "sub/dog.png", "sub/empty.jpg"]
+NAMES = {"cat.bmp": "cat", "cat.png": "cat-1", "sub/cat.png": "sub/cat", "sub/dog.png": "sub/dog"}
+
+
+def listing(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def records(folder):
+    return json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
+
+
+def test_segmentation(segmentor, photos):
+    folder, model, processor = segmentor
+    settings = SegmentationSettings(window_size=32, flip=True)
+    returned = predict_pictures(folder, ["photos"], "out/masks", settings)
+    output = photos / "out" / "masks"
+    assert returned == records(output)
+    assert [record["file"] for record in returned] == [f"photos/{name}" for name in FILES]
+    expected = {f"{name}{end}" for name in NAMES.values() for end in (".png", "-overlay.jpg")}
+    assert listing(output) == expected | {"predictions.json"}
+    palette = np.array(load_label_set("camvid").palette)
+    assert max(len(record.get("shares", [])) for record in returned) > 1
+    for record in (record for record in returned if "error" not in record):
+        name = record["file"].removeprefix("photos/")
+        assert (record["mask"], record["overlay"]) == (f"{NAMES[name]}.png", f"{NAMES[name]}-overlay.jpg")
+        image = load_picture(record["file"])
+        ids = segment(model, processor, image, settings).numpy()
+        mask = Image.open(output / record["mask"])
+        assert mask.mode == "P"
+        assert np.array_equal(np.asarray(mask), ids)
+        assert np.array_equal(np.asarray(mask.convert("RGB")), palette[ids])
+        shares = {model.config.label2id[entry["label"]]: entry["share"] for entry in record["shares"]}
+        assert shares == {index: (ids == index).mean() for index in np.unique(ids)}
+        assert list(shares.values()) == sorted(shares.values(), reverse=True)
+        overlay = np.asarray(Image.open(output / record["overlay"]).convert("RGB"), float)[:30, : image.width]
+        blended = (palette[ids] + np.asarray(image)) / 2
+        assert np.abs(overlay - blended).mean() < 12  # what JPEG loses
+
+
+def test_classification(classifier, photos, monkeypatch):
+    """Over several batches, with pictures that can't be read in between."""
+    folder, model, processor = classifier
+    monkeypatch.setattr(predict, "_BATCH_SIZE", 2)
+    returned = predict_pictures(str(folder), ["photos"], "out", top_k=3)
+    assert listing(photos / "out") == {"predictions.json"}
+    assert returned == records(photos / "out")
+    assert [record["file"] for record in returned] == [f"photos/{name}" for name in FILES]
+    for record in (record for record in returned if "error" not in record):
+        [scores] = classify(model, processor, [load_picture(record["file"])])
+        best = scores.argsort(descending=True)[:3].tolist()
+        assert [entry["label"] for entry in record["predictions"]] == [model.config.id2label[index] for index in best]
+        given = [entry["score"] for entry in record["predictions"]]
+        assert given == pytest.approx(scores[best].tolist(), abs=1e-5)
+
+
+def test_fewer_labels_than_asked_for(classifier, photos):
+    [record] = predict_pictures(classifier[0], ["photos/cat.png"], "out", top_k=100)
+    assert len(record["predictions"]) == 5
+
+
+@pytest.mark.parametrize("kind", ["segmentor", "classifier"])
+def test_unreadable_pictures_are_named(kind, photos, request):
+    folder = request.getfixturevalue(kind)[0]
+    errors = {
+        record["file"]: record["error"] for record in predict_pictures(folder, ["photos"], "out") if "error" in record
+    }
+    assert errors.keys() == {"photos/broken.jpg", "photos/sub/empty.jpg"}
+    for file, error in errors.items():
+        assert Path(file).name in error and "\n" not in error
+
+
+def test_picture_that_is_too_thin_does_not_stop_the_others(segmentor, photos):
+    Image.new("RGB", (4000, 1)).save("photos/thin.png")
+    returned = predict_pictures(segmentor[0], ["photos/thin.png", "photos/cat.png"], "out")
+    assert "image of 4000x1 pixels" in returned[0]["error"]
+    assert "mask" in returned[1]
+
+
+def test_large_overlays_are_scaled_down(segmentor, photos, monkeypatch):
+    monkeypatch.setattr(predict, "_OVERLAY_SIDE", 20)
+    [record] = predict_pictures(segmentor[0], ["photos/sub/cat.png"], "out")
+    assert Image.open(photos / "out" / record["mask"]).size == (52, 30)
+    overlay = np.asarray(Image.open(photos / "out" / record["overlay"]).convert("L"))
+    assert overlay[-1, -1] > 250  # white: the legend is higher than the picture and beside it
+    assert overlay[:11, :19].mean() < 240
+
+
+def test_more_classes_than_a_palette_has(photos, tmp_path):
+    model = GPVIT.segmentor_class(GPVIT.config(num_labels=300))
+    with torch.no_grad():
+        model.decode_head.classifier.bias[290:] += 100
+    folder, _, _ = save(model, tmp_path / "many")
+    [record] = predict_pictures(folder, ["photos/cat.png"], "out")
+    ids = np.asarray(Image.open(photos / "out" / record["mask"]))
+    assert ids.min() >= 290
+
+
+def test_older_predictions_move_aside(classifier, photos):
+    for _ in range(2):
+        predict_pictures(classifier[0], ["photos/cat.png"], "out")
+    assert records(photos / "out") == records(photos / "out-1")
+
+
+def test_palettes_of_label_sets():
+    for name in ("ade20k", "camvid", "cityscapes"):
+        label_set = load_label_set(name)
+        assert label_set_palette(label_set.id2label) == label_set.palette
+    names = load_label_set("camvid").id2label
+    assert label_set_palette(names | {0: "heaven"}) is None
+    assert label_set_palette({0: "sky", 1: "building"}) is None
+    assert color_palette(2, label_set_palette({0: "a", 1: "b"})).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        ({"pictures": ["nowhere"]}, FileNotFoundError, "nowhere does not exist"),
+        ({"pictures": ["out"]}, ValueError, "no pictures in out"),
+        ({"output_dir": "photos/out"}, ValueError, "output_dir must be outside of the folders of pictures"),
+        ({"output_dir": "photos"}, ValueError, "output_dir must be outside of the folders of pictures"),
+        ({"top_k": 0}, ValueError, "top_k must be at least 1, got 0"),
+        ({"device": "toaster"}, ValueError, "device must be one that torch has here, such as cpu, got 'toaster'"),
+        ({"model": "nothing-here"}, OSError, "model must be the folder or Hub name of a model, got 'nothing-here'"),
+    ],
+)
+def test_bad_arguments_are_told_before_a_model_is_loaded(photos, change, error, message):
+    (photos / "out").mkdir()
+    arguments = {"model": "not-looked-at", "pictures": ["photos"], "output_dir": "elsewhere"} | change
+    with pytest.raises(error, match=message):
+        predict_pictures(**arguments)
+    assert not (photos / "elsewhere").exists()
+
+
+def test_model_of_another_task(photos, tmp_path):
+    GPVIT.model_class(GPVIT.config()).save_pretrained(tmp_path / "trunk")
+    with pytest.raises(ValueError, match=r"model must be one of .* has architectures \['GPViTModel'\]"):
+        predict_pictures(tmp_path / "trunk", ["photos"], "out")
+
+
+def test_settings_for_a_classifier(classifier, photos):
+    with pytest.raises(ValueError, match="settings are for segmentation"):
+        predict_pictures(classifier[0], ["photos"], "out", SegmentationSettings(flip=True))
+    predict_pictures(classifier[0], ["photos/cat.png"], "out", SegmentationSettings())
+
+
+def test_a_failure_leaves_nothing(segmentor, photos, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(predict, "segment", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        predict_pictures(segmentor[0], ["photos"], "out")
+    assert [path.name for path in photos.iterdir()] == ["photos"]
+
+
+# --- the script
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_script_on_a_classifier(classifier, photos):
+    answer = run("--model", classifier[0], "photos/cat.png", "photos/sub", "--output_dir", "out", "--top_k", 2)
+    assert answer.returncode == 1
+    lines = answer.stdout.splitlines()
+    found = records(photos / "out")
+    assert [record["file"] for record in found] == [
+        "photos/cat.png", "photos/sub/cat.png", "photos/sub/dog.png", "photos/sub/empty.jpg",
+    ]  # fmt: skip
+    for record, line in zip(found[:3], lines, strict=False):
+        best, second = record["predictions"]
+        told = f"{best['label']} {best['score']:.1%}, {second['label']} {second['score']:.1%}"
+        assert line.split(maxsplit=1) == [record["file"], told]
+    assert lines[-1] == f"3 of 4 pictures: {Path('out')}/".replace("/", str(Path("/"))[0])
+    assert [line for line in answer.stderr.splitlines() if line.startswith("predict: ")] == [
+        f"predict: {found[3]['error']}"
+    ]
+
+
+def test_script_on_a_segmentor(segmentor, photos):
+    """All options of segmentation reach the package."""
+    options = ("--window_size", 32, "--window_stride", 20, "--scales", 0.75, 1, "--flip", "--size_divisor", 32)
+    answer = run("--model", segmentor[0], "photos/cat.png", *options, "--device", "cpu")
+    assert answer.returncode == 0, answer.stderr
+    settings = SegmentationSettings(32, 20, (0.75, 1.0), True, 32)
+    ids = segment(segmentor[1], segmentor[2], load_picture("photos/cat.png"), settings).numpy()
+    assert np.array_equal(np.asarray(Image.open("outputs/predictions/cat.png")), ids)
+    assert answer.stdout.startswith("photos/cat.png  ")
+
+
+def test_script_ends_errors_with_one_message(segmentor, photos):
+    answer = run("--model", segmentor[0], "photos", "--window_stride", "8")
+    assert answer.returncode == 1
+    assert answer.stderr.strip() == "predict: window_stride needs a window_size, got window_stride=8 alone."
+    assert not (photos / "outputs").exists()
+    answer = run("--model", segmentor[0], "nowhere")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("predict: nowhere does not exist")
