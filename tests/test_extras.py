@@ -44,7 +44,8 @@ def test_another_extra():
     [
         ("datasets", "hf_gpvit.data.shapes"),
         ("datasets", "hf_gpvit.data.folders"),
-        ("torchmetrics", "hf_gpvit.training.evaluation"),
+        ("datasets", "hf_gpvit.training.evaluation"),
+        ("evaluate", "hf_gpvit.metrics"),
     ],
 )
 def test_modules_that_need_an_extra(monkeypatch, package, module):

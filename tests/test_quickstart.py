@@ -36,7 +36,7 @@ SCRIPT = ROOT / "scripts" / "quickstart.py"
 PIPELINES = {"classification": "image-classification", "segmentation": "image-segmentation"}
 METRICS = {
     "classification": {"accuracy", "seconds"},
-    "segmentation": {"mean_iou", "iou/ground", "iou/thing", "seconds"},
+    "segmentation": {"mean_iou", "mean_accuracy", "overall_accuracy", "iou/ground", "iou/thing", "seconds"},
 }
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 
@@ -313,11 +313,12 @@ def test_drawn_scenes(tmp_path, quickstart, monkeypatch, task):
     metrics = json.loads((tmp_path / "model" / "metrics.json").read_text())
     names = ["disk", "square", "triangle", "ring", "cross"]
     if task == "classification":
-        assert list(metrics) == ["accuracy", "seconds"]
+        assert list(metrics) == ["accuracy", "top5_accuracy", "seconds"]
         assert 0 <= metrics["accuracy"] <= 1
     else:
         names = ["ground", *names]
-        assert list(metrics) == ["mean_iou", *(f"iou/{name}" for name in names), "seconds"]
+        means = ["mean_iou", "mean_accuracy", "overall_accuracy"]
+        assert list(metrics) == [*means, *(f"iou/{name}" for name in names), "seconds"]
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     assert [config["id2label"][str(index)] for index in range(len(names))] == names
     assert len(json.loads((tmp_path / "model" / "samples" / "samples.json").read_text())) == 3

@@ -13,19 +13,26 @@
 # limitations under the License.
 """Figures against a computation by hand, and against what pipelines say picture by picture."""
 
+import copy
 import math
+import os
+import subprocess
+import sys
+import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
-from PIL import Image
+from datasets import Dataset, Features, IterableDataset, Value
+from datasets import Image as ImageFeature
+from PIL import ExifTags, Image
 from torch import nn
 from torch.nn import functional as F
 from transformers import SegformerImageProcessor, ViTImageProcessor, pipeline
 
 from hf_gpvit.data import image_processor_for
+from hf_gpvit.inference.segmentation import SegmentationSettings
 from hf_gpvit.training import evaluate_model
 
 
@@ -45,7 +52,10 @@ class Reader(nn.Module):
     def __init__(self):
         super().__init__()
         self.config = SimpleNamespace(
-            num_labels=len(NAMES), id2label=dict(enumerate(NAMES)), semantic_loss_ignore_index=255
+            num_labels=len(NAMES),
+            id2label=dict(enumerate(NAMES)),
+            semantic_loss_ignore_index=255,
+            problem_type="single_label_classification",
         )
         self.device, self.dtype = torch.device("cpu"), torch.float32
 
@@ -73,12 +83,25 @@ def red(values):
     return Image.fromarray(np.stack([values, 0 * values, 0 * values], axis=-1))
 
 
-def segmentation_by_hand(*pairs):
-    """Figures for pairs of predicted and true ids, through a dataset and the model that reads the former."""
+def segmentation_dataset(*pairs):
+    """Of predicted and true ids, for the model that reads the former."""
     columns = {"image": [red(predicted) for predicted, _ in pairs]}
     columns["annotation"] = [Image.fromarray(np.array(truth, np.uint8)) for _, truth in pairs]
+    return Dataset.from_dict(columns)
+
+
+def evaluate_segmentation(dataset, **options):
     model = ReaderForSemanticSegmentation().train()
-    return evaluate_model(model, plain(SegformerImageProcessor), Dataset.from_dict(columns))
+    return evaluate_model(model, plain(SegformerImageProcessor), dataset, **options)
+
+
+def segmentation_by_hand(*pairs):
+    return evaluate_segmentation(segmentation_dataset(*pairs))
+
+
+def evaluate_classification(dataset, **options):
+    model = ReaderForImageClassification().train()
+    return evaluate_model(model, plain(ViTImageProcessor), dataset, **options)
 
 
 def test_accuracy_by_hand():
@@ -98,9 +121,14 @@ def test_mean_iou_by_hand():
         ([[0, 0, 1], [2, 1, 1]], [[0, 1, 1], [2, 2, 1]]),
         ([[0], [3], [3], [0]], [[0], [0], [3], [3]]),
     )
-    expected = {"iou/sky": 2 / 5, "iou/road": 2 / 4, "iou/car": 1 / 2, "iou/tree": 1 / 3}
-    assert metrics == pytest.approx({"mean_iou": sum(expected.values()) / 4} | expected)
-    assert list(metrics) == ["mean_iou", *expected]
+    per_class = {"iou/sky": 2 / 5, "iou/road": 2 / 4, "iou/car": 1 / 2, "iou/tree": 1 / 3}
+    means = {
+        "mean_iou": sum(per_class.values()) / 4,
+        "mean_accuracy": (2 / 3 + 2 / 3 + 1 / 2 + 1 / 2) / 4,
+        "overall_accuracy": 6 / 10,
+    }
+    assert metrics == pytest.approx(means | per_class)
+    assert list(metrics) == [*means, *per_class]
 
 
 def test_ignored_pixels_do_not_count():
@@ -134,6 +162,26 @@ def test_absent_classes_are_left_out_of_the_mean():
     assert metrics["mean_iou"] == pytest.approx(4 / 6 / 3)
 
 
+def test_top5_by_hand():
+    """The model gives every other class the same, of which the lower ids are the higher ones."""
+    model = ReaderForImageClassification()
+    model.config.num_labels = 7
+    dataset = Dataset.from_dict({"image": [red(np.full((4, 4), 6))] * 7, "label": range(7)})
+    metrics = evaluate_model(model, plain(ViTImageProcessor), dataset, batch_size=3)
+    assert metrics == {"accuracy": pytest.approx(1 / 7), "top5_accuracy": pytest.approx(5 / 7)}
+
+
+def test_reduced_labels():
+    """Where the image processor says so, 0 is nothing and classes start at 1."""
+    columns = {"image": [red([[0, 1, 2, 3]])], "annotation": [Image.fromarray(np.array([[1, 2, 4, 0]], np.uint8))]}
+    processor = plain(SegformerImageProcessor)
+    processor.do_reduce_labels = True
+    metrics = evaluate_model(ReaderForSemanticSegmentation(), processor, Dataset.from_dict(columns))
+    assert metrics["overall_accuracy"] == pytest.approx(2 / 3)
+    assert metrics["iou/sky"] == metrics["iou/road"] == 1
+    assert metrics["iou/car"] == metrics["iou/tree"] == 0
+
+
 def test_perfect_and_useless():
     ids = [[0, 1], [2, 3]]
     assert set(segmentation_by_hand((ids, ids)).values()) == {1}
@@ -155,7 +203,9 @@ def test_accuracy_is_the_pipelines(family):
         for index, prediction in enumerate(predictions)
     ]
     dataset = Dataset.from_dict({"name": ["a"] * 40, "image": images, "label": labels})
-    assert evaluate_model(model.train(), processor, dataset) == {"accuracy": pytest.approx(13 / 40)}
+    metrics = evaluate_model(model.train(), processor, dataset, batch_size=7)
+    assert metrics == {"accuracy": pytest.approx(13 / 40), "top5_accuracy": 1}
+    assert next(iter(metrics)) == "accuracy"
 
 
 def segmented_by_pipeline(model, processor, image):
@@ -188,21 +238,28 @@ def test_iou_is_the_pipelines(family, head):
         expected[f"iou/{name}"] = ((predicted == index) & (true == index)).sum() / union if union else math.nan
     expected["mean_iou"] = np.nanmean(list(expected.values()))
     pictures = [Image.fromarray(annotation.astype(np.uint8)) for annotation in annotations]
+    expected["overall_accuracy"] = (predicted == true).mean()
+    recalls = [(predicted[true == index] == index).mean() for index in np.unique(true)]
+    expected["mean_accuracy"] = np.mean(recalls)
     metrics = evaluate_model(model.train(), processor, Dataset.from_dict({"image": images, "annotation": pictures}))
     assert metrics == pytest.approx(expected, nan_ok=True)
     assert 0 < metrics["mean_iou"] < 1
 
 
 @pytest.mark.parametrize("column", ["label", "annotation"])
-def test_model_is_left_in_eval_mode_and_as_it_was(family, column):
+def test_model_is_left_as_it_was(family, column):
+    """In its mode, even where a part of it is frozen in eval mode."""
     kind = {"label": family.classifier_class, "annotation": family.segmentor_class}[column]
     model = kind(family.config()).train()
+    model.base_model.eval()
+    modes = [module.training for module in model.modules()]
+    assert len(set(modes)) == 2
     before = {name: value.clone() for name, value in model.state_dict().items()}
     truth = {"label": [1, 2], "annotation": [Image.new("L", (40, 40), index) for index in range(2)]}[column]
     dataset = Dataset.from_dict({"image": [noise(40, 40), noise(40, 40, seed=1)], column: truth})
     processor = image_processor_for(model, 40)
     metrics = evaluate_model(model, processor, dataset)
-    assert not any(module.training for module in model.modules())
+    assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert evaluate_model(model, processor, dataset) == pytest.approx(metrics, nan_ok=True)
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -217,3 +274,324 @@ def test_half_precision(family, column, tmp_path):
     dataset = Dataset.from_dict({"image": [noise(40, 40)], column: truth})
     first = next(iter(evaluate_model(model, image_processor_for(model, 40), dataset).values()))
     assert 0 <= first <= 1
+
+
+def test_settings_are_those_of_the_segmentation(family):
+    """A flipped second pass changes what a random model predicts."""
+    model = family.segmentor_class(family.config()).eval()
+    ids = np.random.default_rng(0).integers(0, 4, (40, 40), dtype=np.uint8)
+    dataset = Dataset.from_dict({"image": [noise(40, 40)], "annotation": [Image.fromarray(ids)]})
+    processor = image_processor_for(model, 40)
+    plain_figures, flipped, default = (
+        evaluate_model(model, processor, dataset, settings=settings)["overall_accuracy"]
+        for settings in (None, SegmentationSettings(flip=True), SegmentationSettings())
+    )
+    assert plain_figures == default != flipped
+
+
+# --- from all kinds of datasets
+
+
+def rows_of(dataset):
+    yield from dataset
+
+
+def as_stream(dataset):
+    return dataset.to_iterable_dataset(num_shards=min(2, len(dataset)))
+
+
+def as_unknown_stream(dataset):
+    """A stream of decoded pictures that doesn't know its columns."""
+    return IterableDataset.from_generator(rows_of, gen_kwargs={"dataset": dataset})
+
+
+def as_undecoded(dataset):
+    for column, feature in dataset.features.items():
+        if isinstance(feature, ImageFeature):
+            dataset = dataset.cast_column(column, ImageFeature(decode=False))
+    return dataset
+
+
+def as_transformed(dataset):
+    """Pictures that are made when they are asked for."""
+    return dataset.with_transform(lambda batch: dict(batch))
+
+
+KINDS = [as_stream, as_unknown_stream, as_undecoded, as_transformed]
+
+
+def some_segmentation(count=5):
+    """Sample i has 2^i pixels, all right or all wrong: any other choice of samples has another accuracy."""
+    return segmentation_dataset(*[([[1] * 2**index], [[index % 2] * 2**index]) for index in range(count)])
+
+
+def some_classification(count=5):
+    columns = {"image": [red(np.full((4, 4), 1))] * count, "label": [int(index % 3 == 0) for index in range(count)]}
+    return Dataset.from_dict(columns)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds_of_dataset(kind):
+    segmentation = some_segmentation().add_column("name", list("abcde"))
+    assert evaluate_segmentation(kind(segmentation))["overall_accuracy"] == pytest.approx((2 + 8) / 31)
+    assert evaluate_classification(kind(some_classification()), batch_size=2) == {"accuracy": pytest.approx(2 / 5)}
+
+
+def test_photos_are_turned_upright(tmp_path):
+    """As datasets does it, so that they fit their annotations."""
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    red([[0, 1, 2], [3, 2, 1]]).save(tmp_path / "photo.png", exif=turned)
+    Image.fromarray(np.array([[3, 0], [2, 1], [1, 2]], np.uint8)).save(tmp_path / "mask.png")
+    columns = {"image": [str(tmp_path / "photo.png")], "annotation": [str(tmp_path / "mask.png")]}
+    features = Features({"image": ImageFeature(), "annotation": ImageFeature()})
+    assert evaluate_segmentation(Dataset.from_dict(columns, features=features))["overall_accuracy"] == 1
+
+
+# --- several processes
+
+
+class Processes:
+    """Accelerators of `count` processes, which are threads here."""
+
+    def __init__(self, count):
+        self.count = count
+        self.board = [None] * count
+        self.barrier = threading.Barrier(count, timeout=60)
+
+    def accelerator(self, rank):
+        return SimpleNamespace(
+            num_processes=self.count,
+            process_index=rank,
+            is_main_process=rank == 0,
+            device=torch.device("cpu"),
+            distributed_type="MULTI_CPU",
+            state=SimpleNamespace(deepspeed_plugin=None),
+            unwrap_model=lambda model: model.module,
+            reduce=lambda tensor, reduction: self.reduce(rank, tensor, reduction),
+        )
+
+    def reduce(self, rank, tensor, reduction):
+        assert reduction == "sum"
+        self.board[rank] = tensor
+        self.barrier.wait()
+        total = torch.stack(self.board).sum(0)
+        self.barrier.wait()
+        return total
+
+    def run(self, function):
+        """What `function` gives for the accelerator of each process."""
+        results = [None] * self.count
+
+        def process(rank):
+            results[rank] = function(self.accelerator(rank))
+
+        threads = [threading.Thread(target=process, args=[rank]) for rank in range(self.count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return results
+
+
+class Wrapped(nn.Module):
+    """As DistributedDataParallel wraps."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+
+def evaluate_in_processes(count, model, processor, dataset, **options):
+    """Figures, which must be the same in all processes."""
+
+    # processes share nothing; streams have a position that threads would share
+    own = [copy.deepcopy((Wrapped(model), dataset)) for _ in range(count)]
+
+    def evaluate(accelerator):
+        wrapped, data = own[accelerator.process_index]
+        return evaluate_model(wrapped, processor, data, accelerator=accelerator, **options)
+
+    first, *others = Processes(count).run(evaluate)
+    assert first is not None
+    assert all(figures == pytest.approx(first, nan_ok=True) for figures in others)
+    return first
+
+
+@pytest.mark.parametrize("kind", [lambda dataset: dataset, as_stream], ids=["dataset", "stream"])
+@pytest.mark.parametrize("length", [1, 5, 6])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_every_sample_counts_once(processes, length, kind):
+    """Whether the number of processes divides the length or not, and with more processes than samples."""
+    model, processor = ReaderForSemanticSegmentation(), plain(SegformerImageProcessor)
+    figures = evaluate_in_processes(processes, model, processor, kind(some_segmentation(length)))
+    right = sum(2**index for index in range(1, length, 2))
+    assert figures["overall_accuracy"] == pytest.approx(right / (2**length - 1))
+    model, processor = ReaderForImageClassification(), plain(ViTImageProcessor)
+    figures = evaluate_in_processes(processes, model, processor, kind(some_classification(length)), batch_size=2)
+    assert figures == {"accuracy": pytest.approx(math.ceil(length / 3) / length)}
+
+
+def test_only_the_main_process_shows_progress(capfd):
+    model, processor = ReaderForImageClassification(), plain(ViTImageProcessor)
+    evaluate_in_processes(3, model, processor, some_classification(9))
+    output = capfd.readouterr().err
+    assert "3/3" in output and output.count("0/3") == 1
+
+
+@pytest.mark.parametrize(("kind", "zero_stage"), [("FSDP", None), ("DEEPSPEED", 3)])
+def test_sharded_weights_are_refused(kind, zero_stage):
+    """Rather than to wait forever for a process that has no more pictures."""
+    accelerator = Processes(2).accelerator(0)
+    accelerator.distributed_type = kind
+    accelerator.state.deepspeed_plugin = zero_stage and SimpleNamespace(zero_stage=zero_stage)
+    with pytest.raises(ValueError, match=f"Under {kind} with sharded weights"):
+        evaluate_segmentation(some_segmentation(), accelerator=accelerator)
+
+
+PROGRAM = """
+import json, sys
+import numpy as np, torch
+from accelerate import Accelerator
+from datasets import Dataset
+from PIL import Image
+from families import FAMILIES
+from hf_gpvit.data import image_processor_for
+from hf_gpvit.training import evaluate_model
+
+accelerator = Accelerator()
+expected_processes = int(sys.argv[1])
+assert accelerator.num_processes == expected_processes
+results = []
+for kind, column in (("classifier_class", "label"), ("segmentor_class", "annotation")):
+    for length in (1, 5, 6):
+        torch.manual_seed(0)
+        generator = np.random.default_rng(length)
+        pixels = generator.integers(0, 256, (length, 40, 40, 3), dtype=np.uint8)
+        ids = generator.integers(0, 4, (length, 40, 40), dtype=np.uint8)
+        truth = ids[:, 0, 0].tolist() if column == "label" else [Image.fromarray(part) for part in ids]
+        dataset = Dataset.from_dict({"image": [Image.fromarray(part) for part in pixels], column: truth})
+        model = getattr(FAMILIES[0], kind)(FAMILIES[0].config()).train()
+        processor = image_processor_for(model, 40)
+        wrapped = accelerator.prepare(model)
+        for data in (dataset, dataset.to_iterable_dataset()):
+            results.append(evaluate_model(wrapped, processor, data, accelerator=accelerator, batch_size=2))
+            assert wrapped.training
+            accelerator.wait_for_everyone()
+if accelerator.is_main_process:
+    print(json.dumps(results))
+accelerator.end_training()
+"""
+
+
+@pytest.mark.slow
+def test_two_real_processes(tmp_path):
+    """Figures are those of one process."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    path = os.pathsep.join(folder for folder in sys.path if folder)
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    outputs = []
+    for count in (1, 2):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
+        command += [str(tmp_path / "program.py"), str(count)]
+        answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert answer.returncode == 0, answer.stderr
+        outputs.append(answer.stdout.strip().splitlines()[-1])
+    assert "mean_iou" in outputs[0]
+    assert outputs[0] == outputs[1]
+
+
+# --- what is refused, or left out
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """Paths of pictures: a good one, one that is cut off, one that is no picture."""
+    red(np.random.default_rng(0).integers(0, 4, (40, 40))).save(tmp_path / "good.png")
+    content = (tmp_path / "good.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
+    (tmp_path / "text.png").write_bytes(b"no picture")
+    return {path.stem: str(path) for path in tmp_path.iterdir()}
+
+
+def classification_files(*files, labels=None):
+    features = Features({"image": ImageFeature(), "label": Value("int64")})
+    return Dataset.from_dict({"image": files, "label": labels or [0] * len(files)}, features=features)
+
+
+@pytest.mark.parametrize("kind", [lambda dataset: dataset, as_stream], ids=["dataset", "stream"])
+@pytest.mark.parametrize("name", ["cut", "text"])
+def test_a_picture_that_cannot_be_read(broken, name, kind):
+    dataset = classification_files(broken["good"], broken[name], broken["good"])
+    with pytest.raises(ValueError, match=rf"Row 1 \(.*{name}.png\): a picture can't be read: "):
+        evaluate_classification(kind(dataset))
+
+
+def constant(value, path):
+    red(np.full((4, 4), value)).save(path)
+    return str(path)
+
+
+def test_pictures_that_cannot_be_read_are_left_out(broken, tmp_path):
+    right, wrong = constant(0, tmp_path / "right.png"), constant(1, tmp_path / "wrong.png")
+    dataset = classification_files(right, broken["cut"], wrong, right, broken["text"])
+    metrics = evaluate_classification(dataset, skip_corrupt=True, batch_size=2)
+    assert metrics == {"accuracy": pytest.approx(2 / 3), "num_corrupt": 2}
+    assert list(metrics)[0] == "accuracy"
+    model, processor = ReaderForImageClassification(), plain(ViTImageProcessor)
+    assert evaluate_in_processes(2, model, processor, dataset, skip_corrupt=True) == metrics
+    whole = classification_files(right, wrong)
+    assert evaluate_classification(whole, skip_corrupt=True) == {"accuracy": 0.5, "num_corrupt": 0}
+
+
+def test_annotations_that_cannot_be_read(broken, tmp_path):
+    Image.new("L", (40, 40)).save(tmp_path / "mask.png")
+    features = Features({"image": ImageFeature(), "annotation": ImageFeature()})
+    columns = {"image": [broken["good"]] * 2, "annotation": [str(tmp_path / "mask.png"), broken["cut"]]}
+    dataset = Dataset.from_dict(columns, features=features)
+    with pytest.raises(ValueError, match=r"Row 1 \(.*good.png, .*cut.png\): a picture can't be read"):
+        evaluate_segmentation(dataset)
+
+
+def test_nothing_to_evaluate_on(broken):
+    with pytest.raises(ValueError, match=r"no samples to evaluate on \(2 corrupt ones were left out\)"):
+        evaluate_classification(classification_files(broken["cut"], broken["text"]), skip_corrupt=True)
+    with pytest.raises(ValueError, match=r"no samples to evaluate on \(0 corrupt"):
+        evaluate_segmentation(some_segmentation().select([]))
+
+
+@pytest.mark.parametrize("label", [4, -1, None])
+def test_a_label_that_is_no_class(broken, label):
+    dataset = classification_files(*[broken["good"]] * 3, labels=[0, 1, label])
+    with pytest.raises(ValueError, match=rf"Row 2 \(.*good.png\) has the label {label}, but num_labels is 4"):
+        evaluate_classification(dataset)
+
+
+def test_an_annotation_id_that_is_no_class():
+    dataset = segmentation_dataset(([[0, 1]], [[0, 1]]), ([[0, 1]], [[0, 4]]))
+    with pytest.raises(ValueError, match="Row 1: references have the id 4, but num_labels is 4"):
+        evaluate_segmentation(dataset)
+
+
+def test_an_annotation_of_another_size():
+    dataset = segmentation_dataset(([[0, 1]], [[0, 1]]), ([[0, 1, 1]], [[0, 1]]))
+    with pytest.raises(ValueError, match="Row 1 has an annotation of 2x1 pixels for a picture of 3x1"):
+        evaluate_segmentation(dataset)
+
+
+def test_a_missing_annotation():
+    annotations = [Image.new("L", (2, 1)), None]
+    dataset = Dataset.from_dict({"image": [red([[0, 1]])] * 2, "annotation": annotations})
+    with pytest.raises(ValueError, match="Row 1 has no annotation"):
+        evaluate_segmentation(dataset)
+
+
+def test_arguments_that_are_refused():
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        evaluate_classification(some_classification(), batch_size=0)
+    with pytest.raises(ValueError, match="settings are for semantic segmentation.*ReaderForImageClassification"):
+        evaluate_classification(some_classification(), settings=SegmentationSettings())
+    with pytest.raises(ValueError, match="has no column label, but image, annotation"):
+        evaluate_classification(some_segmentation())
+    with pytest.raises(ValueError, match="has no column annotation, but image, label"):
+        evaluate_segmentation(some_classification())

@@ -13,67 +13,195 @@
 # limitations under the License.
 """How good a model is on a labelled dataset."""
 
+from __future__ import annotations
+
+import itertools
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image
 from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.utils.logging import tqdm
 
-from ..data.transforms import annotation_ids, reduces_labels
+from ..data.transforms import annotation_ids
 from ..extras import import_extra
+from ..inference.classification import classify
+from ..inference.segmentation import SegmentationSettings, segment
+from ..metrics import MeanIoU, TopKAccuracy
 
 
-classification = import_extra("torchmetrics.classification")
-BATCH_SIZE = 32
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+datasets = import_extra("datasets")
 
 
-@torch.inference_mode()
-def evaluate_model(model: PreTrainedModel, image_processor: BaseImageProcessor, dataset) -> dict[str, float]:
-    """Accuracy of a classifier, or IoU of a segmentor, both in eval mode and as `pipeline` uses them.
+def evaluate_model(
+    model: PreTrainedModel,
+    image_processor: BaseImageProcessor,
+    dataset: datasets.Dataset | datasets.IterableDataset,
+    *,
+    settings: SegmentationSettings | None = None,
+    accelerator: Accelerator | None = None,
+    batch_size: int = 32,
+    skip_corrupt: bool = False,
+) -> dict[str, float]:
+    """Accuracy of a classifier, or IoU of a segmentor, in eval mode. Afterwards the model is in the mode it was in.
 
     Args:
-        model: Model for image classification or semantic segmentation.
+        model: Model for image classification or semantic segmentation, wrapped by `accelerator.prepare` or not.
         image_processor: The one that belongs to `model`.
-        dataset: `datasets.Dataset` with the columns `image` (PIL images of any size and mode), and `label` (class ids)
-            or `annotation` (PIL images of class ids, as large as `image`).
+        dataset: Dataset, streaming or not, with the columns `image` (pictures of any size and mode), and `label`
+            (class ids) or `annotation` (pictures of class ids, as large as `image`; the image processor's
+            `do_reduce_labels` holds for them). Pictures may be decoded or not. Each process needs the whole dataset.
+        settings: How a segmentor sees a picture. Default: whole, as `pipeline` shows it.
+        accelerator: Its processes share the work, process r of n taking the samples r, r + n, ..., and their counts
+            are summed: each sample counts once, whatever n, and each process gets the same result. The weights must
+            not be sharded (FSDP, DeepSpeed stage 3). Default: this process does all.
+        batch_size: Pictures that a classifier sees at once; a segmentor sees one at a time. Default 32.
+        skip_corrupt: Leave out samples with a picture that can't be read, and report how many as `num_corrupt`.
 
     Returns:
-        `{"accuracy": ...}`, or `mean_iou` and `iou/<class>` for each class, in [0, 1], with predictions resized to the
-        annotations. Classes that are in neither predictions nor annotations are NaN and not part of the mean.
+        What decides which model is best comes first. Classification: `accuracy` and, of five classes or more,
+        `top5_accuracy`. Segmentation: `mean_iou`, `mean_accuracy`, `overall_accuracy`, and `iou/<class>` for each
+        class, with predictions resized to the annotations; see `hf_gpvit.metrics.MeanIoU`.
+
+    Raises:
+        ValueError: A picture can't be read, a label or an id in an annotation is no class of the model, or an
+            annotation is not as large as its picture; the message names row and file. Or the dataset lacks a column or
+            has no samples, `batch_size` is less than 1, `settings` are given for a classifier, or the weights are
+            sharded.
     """
-    model.eval()
-    if "ForSemanticSegmentation" in type(model).__name__:
-        return _mean_iou(model, image_processor, dataset)
-    metric = classification.MulticlassAccuracy(model.config.num_labels, average="micro")
-    for batch in _batches(dataset.select_columns(["image", "label"]), BATCH_SIZE):
-        logits = model(**_inputs(model, image_processor, batch["image"])).logits
-        metric.update(logits.cpu(), torch.tensor(batch["label"]))
-    return {"accuracy": metric.compute().item()}
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+    if accelerator is not None:
+        _check_weights_are_whole(accelerator)
+        model = accelerator.unwrap_model(model)
+    model = getattr(model, "_orig_mod", model)  # of torch.compile: sizes differ from picture to picture
+    is_segmentor = "ForSemanticSegmentation" in type(model).__name__
+    if settings is not None and not is_segmentor:
+        raise ValueError(f"settings are for semantic segmentation, but the model is a {type(model).__name__}.")
+    samples = _Samples(dataset, "annotation" if is_segmentor else "label", accelerator, skip_corrupt)
+    if is_segmentor:
+        metric = _count_pixels(model, image_processor, samples, settings)
+    else:
+        metric = _count_pictures(model, image_processor, samples, batch_size)
+    metric.state = _sum_over_processes(metric.state, accelerator)
+    counts = torch.tensor([samples.num_evaluated, samples.num_corrupt])
+    num_evaluated, num_corrupt = _sum_over_processes(counts, accelerator).tolist()
+    if num_evaluated == 0:
+        raise ValueError(f"The dataset has no samples to evaluate on ({num_corrupt} corrupt ones were left out).")
+    return metric.compute() | ({"num_corrupt": num_corrupt} if skip_corrupt else {})
 
 
-def _mean_iou(model: PreTrainedModel, image_processor: BaseImageProcessor, dataset) -> dict[str, float]:
+def _count_pictures(
+    model: PreTrainedModel, image_processor: BaseImageProcessor, samples: _Samples, batch_size: int
+) -> TopKAccuracy:
+    num_labels = model.config.num_labels
+    metric = TopKAccuracy(num_labels=num_labels)
+    iterator = iter(samples)
+    while batch := list(itertools.islice(iterator, batch_size)):
+        places, images, labels = zip(*batch, strict=True)
+        for place, label in zip(places, labels, strict=True):
+            if label is None or not 0 <= label < num_labels:
+                raise ValueError(f"{place} has the label {label}, but num_labels is {num_labels}.")
+        probabilities = classify(model, image_processor, list(images), batch_size)
+        metric.add_batch(predictions=probabilities, references=labels)
+    return metric
+
+
+def _count_pixels(
+    model: PreTrainedModel,
+    image_processor: BaseImageProcessor,
+    samples: _Samples,
+    settings: SegmentationSettings | None,
+) -> MeanIoU:
     config = model.config
-    metric = classification.MulticlassConfusionMatrix(
-        config.num_labels, ignore_index=config.semantic_loss_ignore_index
+    metric = MeanIoU(
+        num_labels=config.num_labels, ignore_index=config.semantic_loss_ignore_index, id2label=config.id2label
     )
-    # one by one, because the pictures of a dataset may have different sizes
-    for batch in _batches(dataset.select_columns(["image", "annotation"]), batch_size=1):
-        annotation = annotation_ids(batch["annotation"][0], reduces_labels(image_processor))
-        outputs = model(**_inputs(model, image_processor, batch["image"]))
-        [prediction] = image_processor.post_process_semantic_segmentation(outputs, [tuple(annotation.shape)])
-        metric.update(prediction.cpu(), annotation)
-    matrix = metric.compute().double()
-    intersection = matrix.diag()
-    iou = intersection / (matrix.sum(0) + matrix.sum(1) - intersection)
-    per_class = {f"iou/{config.id2label[index]}": value for index, value in enumerate(iou.tolist())}
-    return {"mean_iou": iou.nanmean().item()} | per_class
+    reduce_labels = getattr(image_processor, "do_reduce_labels", False)
+    for place, image, annotation in samples:
+        if annotation is None:
+            raise ValueError(f"{place} has no annotation.")
+        if annotation.size != image.size:
+            raise ValueError(
+                f"{place} has an annotation of {annotation.width}x{annotation.height} pixels for a picture of "
+                f"{image.width}x{image.height}."
+            )
+        try:
+            prediction = segment(model, image_processor, image, settings)
+            metric.add(prediction=prediction, reference=annotation_ids(annotation, reduce_labels))
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from error
+    return metric
 
 
-def _batches(dataset, batch_size: int) -> Iterator[dict]:
-    total = -(-len(dataset) // batch_size)
-    return tqdm(dataset.iter(batch_size), total=total, desc="Evaluating")
+class _Samples:
+    """The share of a process in a dataset: for each sample its place, the picture as RGB, and label or annotation."""
+
+    def __init__(self, dataset, target: str, accelerator: Accelerator | None, skip_corrupt: bool):
+        columns = dataset.column_names  # None for streams that say nothing about themselves
+        missing = {"image", target} - set(columns or ("image", target))
+        if missing:
+            raise ValueError(f"The dataset has no column {', '.join(sorted(missing))}, but {', '.join(columns)}.")
+        self.dataset = _undecoded(dataset.select_columns(["image", target]))
+        self.target, self.skip_corrupt = target, skip_corrupt
+        self.rank, self.num_processes, self.show_progress = 0, 1, True
+        if accelerator is not None:
+            self.rank, self.num_processes = accelerator.process_index, accelerator.num_processes
+            self.show_progress = accelerator.is_main_process
+        self.num_evaluated = self.num_corrupt = 0
+
+    def __iter__(self) -> Iterator[tuple[str, Image.Image, Any]]:
+        for position, row in self._rows():
+            place = _place(position, row)
+            try:
+                image, target = _decoded(row["image"]).convert("RGB"), _decoded(row[self.target])
+            except Exception as error:  # Pillow has a different one for each way in which a file is broken
+                if not self.skip_corrupt:
+                    raise ValueError(f"{place}: a picture can't be read: {error}") from error
+                self.num_corrupt += 1
+                continue
+            self.num_evaluated += 1
+            yield place, image, target
+
+    def _rows(self) -> Iterator[tuple[int, dict]]:
+        if isinstance(self.dataset, datasets.Dataset):
+            positions = range(self.rank, len(self.dataset), self.num_processes)
+            rows, total = zip(positions, self.dataset.select(positions), strict=True), len(positions)
+        else:
+            rows, total = itertools.islice(enumerate(self.dataset), self.rank, None, self.num_processes), None
+        return iter(tqdm(rows, total=total, desc="Evaluating", disable=not self.show_progress))
 
 
-def _inputs(model: PreTrainedModel, image_processor: BaseImageProcessor, images: list) -> dict:
-    images = [image.convert("RGB") for image in images]
-    return image_processor(images, return_tensors="pt").to(model.device, model.dtype)
+def _undecoded(dataset):
+    """With pictures as paths or bytes, so that one that can't be read doesn't stop all, and streams skip quickly."""
+    for column, feature in (dataset.features or {}).items():
+        if isinstance(feature, datasets.Image):
+            dataset = dataset.cast_column(column, datasets.Image(mode=feature.mode, decode=False))
+    return dataset
+
+
+def _decoded(value):
+    """The picture that a dict of path and bytes stands for; what is a picture or a label already, as it is."""
+    return datasets.Image().decode_example(value) if isinstance(value, dict) else value
+
+
+def _place(position: int, row: dict) -> str:
+    files = [value["path"] for value in row.values() if isinstance(value, dict) and value["path"]]
+    return f"Row {position} ({', '.join(files)})" if files else f"Row {position}"
+
+
+def _sum_over_processes(counts: torch.Tensor, accelerator: Accelerator | None) -> torch.Tensor:
+    return counts if accelerator is None else accelerator.reduce(counts.to(accelerator.device), "sum").cpu()
+
+
+def _check_weights_are_whole(accelerator: Accelerator) -> None:
+    kind = accelerator.distributed_type
+    plugin = accelerator.state.deepspeed_plugin
+    if kind == "FSDP" or (plugin is not None and plugin.zero_stage == 3):
+        raise ValueError(
+            f"Under {kind} with sharded weights, all processes must see equally many pictures: evaluate a saved model."
+        )
