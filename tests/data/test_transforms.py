@@ -435,6 +435,12 @@ def test_ignored_pixels_are_not_a_class_of_the_crop():
     assert any(255 in crop for crop in kept)
 
 
+def test_crops_avoid_what_is_ignored_altogether():
+    ids = np.full((40, 40), 255)
+    ids[:, :8:2], ids[:, 1:8:2] = 0, 1
+    assert sum((cropped(ids, 0.75) == 255).all().item() for _ in range(100)) < 20
+
+
 @pytest.mark.parametrize("ids", [np.zeros((40, 40)), np.full((40, 40), 255)])
 def test_crops_give_up(ids):
     assert cropped(ids, 0.75).shape == (10, 10)
