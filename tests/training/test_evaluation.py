@@ -58,9 +58,11 @@ class Reader(nn.Module):
             problem_type="single_label_classification",
         )
         self.device, self.dtype = torch.device("cpu"), torch.float32
+        self.num_seen = 0
 
     def scores(self, pixel_values):
         assert not self.training
+        self.num_seen += len(pixel_values)
         return F.one_hot(pixel_values[:, 0].long(), self.config.num_labels).movedim(-1, 1).float()
 
 
@@ -141,16 +143,12 @@ def test_ignored_pixels_do_not_count():
     assert metrics["mean_iou"] == pytest.approx((1 / 2 + 1 + 0) / 3)
 
 
-def test_reduced_annotations():
-    """Where the image processor says so, id 0 is no class and the others start at 1."""
-    dataset = Dataset.from_dict(
-        {"image": [red([[0, 1, 3, 2, 2]])], "annotation": [Image.fromarray(np.array([[1, 2, 3, 0, 255]], np.uint8))]}
-    )
-    processor = plain(SegformerImageProcessor)
-    processor.do_reduce_labels = True
-    metrics = evaluate_model(ReaderForSemanticSegmentation(), processor, dataset)
-    assert metrics["iou/sky"] == metrics["iou/road"] == 1
-    assert metrics["iou/car"] == metrics["iou/tree"] == 0
+def test_what_is_ignored_is_the_models():
+    """Which may have 255 classes or more."""
+    model = ReaderForSemanticSegmentation()
+    model.config.semantic_loss_ignore_index = 77
+    dataset = segmentation_dataset(([[0, 1, 2]], [[0, 77, 2]]))
+    assert evaluate_model(model, plain(SegformerImageProcessor), dataset)["mean_accuracy"] == 1
 
 
 def test_absent_classes_are_left_out_of_the_mean():
@@ -403,7 +401,7 @@ class Wrapped(nn.Module):
 
 
 def evaluate_in_processes(count, model, processor, dataset, **options):
-    """Figures, which must be the same in all processes."""
+    """Figures, which must be the same in all processes, and how many pictures the models have seen."""
 
     # processes share nothing; streams have a position that threads would share
     own = [copy.deepcopy((Wrapped(model), dataset)) for _ in range(count)]
@@ -415,7 +413,7 @@ def evaluate_in_processes(count, model, processor, dataset, **options):
     first, *others = Processes(count).run(evaluate)
     assert first is not None
     assert all(figures == pytest.approx(first, nan_ok=True) for figures in others)
-    return first
+    return first, sum(wrapped.module.num_seen for wrapped, _ in own)
 
 
 @pytest.mark.parametrize("kind", [lambda dataset: dataset, as_stream], ids=["dataset", "stream"])
@@ -424,11 +422,14 @@ def evaluate_in_processes(count, model, processor, dataset, **options):
 def test_every_sample_counts_once(processes, length, kind):
     """Whether the number of processes divides the length or not, and with more processes than samples."""
     model, processor = ReaderForSemanticSegmentation(), plain(SegformerImageProcessor)
-    figures = evaluate_in_processes(processes, model, processor, kind(some_segmentation(length)))
+    figures, num_seen = evaluate_in_processes(processes, model, processor, kind(some_segmentation(length)))
+    assert num_seen == length
     right = sum(2**index for index in range(1, length, 2))
     assert figures["overall_accuracy"] == pytest.approx(right / (2**length - 1))
     model, processor = ReaderForImageClassification(), plain(ViTImageProcessor)
-    figures = evaluate_in_processes(processes, model, processor, kind(some_classification(length)), batch_size=2)
+    dataset = kind(some_classification(length))
+    figures, num_seen = evaluate_in_processes(processes, model, processor, dataset, batch_size=2)
+    assert num_seen == length
     assert figures == {"accuracy": pytest.approx(math.ceil(length / 3) / length)}
 
 
@@ -539,7 +540,7 @@ def test_pictures_that_cannot_be_read_are_left_out(broken, tmp_path):
     assert metrics == {"accuracy": pytest.approx(2 / 3), "num_corrupt": 2}
     assert list(metrics)[0] == "accuracy"
     model, processor = ReaderForImageClassification(), plain(ViTImageProcessor)
-    assert evaluate_in_processes(2, model, processor, dataset, skip_corrupt=True) == metrics
+    assert evaluate_in_processes(2, model, processor, dataset, skip_corrupt=True) == (metrics, 3)
     whole = classification_files(right, wrong)
     assert evaluate_classification(whole, skip_corrupt=True) == {"accuracy": 0.5, "num_corrupt": 0}
 
@@ -551,6 +552,12 @@ def test_annotations_that_cannot_be_read(broken, tmp_path):
     dataset = Dataset.from_dict(columns, features=features)
     with pytest.raises(ValueError, match=r"Row 1 \(.*good.png, .*cut.png\): a picture can't be read"):
         evaluate_segmentation(dataset)
+
+
+def test_a_missing_picture():
+    dataset = Dataset.from_dict({"image": [red([[0, 1]]), None], "label": [0, 0]})
+    with pytest.raises(ValueError, match="Row 1: a picture can't be read: there is none"):
+        evaluate_classification(dataset)
 
 
 def test_nothing_to_evaluate_on(broken):

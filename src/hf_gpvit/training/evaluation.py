@@ -139,7 +139,7 @@ def _count_pixels(
 
 
 class _Samples:
-    """The share of a process in a dataset: for each sample its place, the picture as RGB, and label or annotation."""
+    """The share of a process in a dataset: for each sample its place, the picture, and label or annotation."""
 
     def __init__(self, dataset, target: str, accelerator: Accelerator | None, skip_corrupt: bool):
         columns = dataset.column_names  # None for streams that say nothing about themselves
@@ -158,7 +158,7 @@ class _Samples:
         for position, row in self._rows():
             place = _place(position, row)
             try:
-                image, target = _decoded(row["image"]).convert("RGB"), _decoded(row[self.target])
+                image, target = _picture(row["image"]), _decoded(row[self.target])
             except Exception as error:  # Pillow has a different one for each way in which a file is broken
                 if not self.skip_corrupt:
                     raise ValueError(f"{place}: a picture can't be read: {error}") from error
@@ -187,6 +187,12 @@ def _undecoded(dataset):
 def _decoded(value):
     """The picture that a dict of path and bytes stands for; what is a picture or a label already, as it is."""
     return datasets.Image().decode_example(value) if isinstance(value, dict) else value
+
+
+def _picture(value) -> Image.Image:
+    if value is None:
+        raise ValueError("there is none")
+    return _decoded(value)
 
 
 def _place(position: int, row: dict) -> str:
