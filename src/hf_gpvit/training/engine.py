@@ -120,7 +120,7 @@ class Engine:
                 eval_split=recipe.eval_split,
                 image_column=recipe.image_column,
                 target_column=recipe.target_column,
-                class_names=recipe.class_names,
+                class_names=recipe.names_or_label_set,
                 streaming=recipe.streaming,
                 skip_corrupt=recipe.skip_corrupt,
             )

@@ -105,6 +105,11 @@ class Recipe:
             raise ValueError(f"{name} must be {expected}, got {name}={getattr(self, name)!r}.")
 
     @property
+    def names_or_label_set(self) -> list[str] | str | None:
+        """`class_names` as `load_data` takes it: nothing can be learned of one class, so one name is a label set's."""
+        return self.class_names[0] if self.class_names and len(self.class_names) == 1 else self.class_names
+
+    @property
     def model_fields(self) -> dict[str, Any]:
         """Fields of the model's config that the recipe sets."""
         fields = {"drop_path_rate": self.drop_path_rate, "stripe_widths": self.stripe_widths}
