@@ -143,6 +143,18 @@ def test_ignored_pixels_do_not_count():
     assert metrics["mean_iou"] == pytest.approx((1 / 2 + 1 + 0) / 3)
 
 
+def test_reduced_annotations():
+    """Where the image processor says so, id 0 is no class and the others start at 1."""
+    dataset = Dataset.from_dict(
+        {"image": [red([[0, 1, 3, 2, 2]])], "annotation": [Image.fromarray(np.array([[1, 2, 3, 0, 255]], np.uint8))]}
+    )
+    processor = plain(SegformerImageProcessor)
+    processor.do_reduce_labels = True
+    metrics = evaluate_model(ReaderForSemanticSegmentation(), processor, dataset)
+    assert metrics["iou/sky"] == metrics["iou/road"] == 1
+    assert metrics["iou/car"] == metrics["iou/tree"] == 0
+
+
 def test_what_is_ignored_is_the_models():
     """Which may have 255 classes or more."""
     model = ReaderForSemanticSegmentation()

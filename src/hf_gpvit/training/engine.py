@@ -390,13 +390,12 @@ def build_accelerator(recipe: Recipe) -> accelerate.Accelerator:
 def check_folder(recipe: Recipe) -> None:
     """Raises an error where a run would write over something, or go on with another recipe."""
     folder = Path(recipe.output_dir)
-    in_use = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if in_use and not recipe.resume:
+    if folder.exists() and not recipe.resume and not _is_free(folder):
         raise FileExistsError(
             f"output_dir={recipe.output_dir!r} is not empty: resume=True goes on with the run in it, "
             "or choose another folder."
         )
-    if not (folder / "recipe.yaml").exists():
+    if not recipe.resume or not (folder / "recipe.yaml").exists():
         return
     former = asdict(load_recipe(type(recipe), folder / "recipe.yaml"))
     changed = [name for name, value in asdict(recipe).items() if name not in FREE_FIELDS and former[name] != value]
@@ -405,6 +404,11 @@ def check_folder(recipe: Recipe) -> None:
             f"{folder} holds a run with {', '.join(f'{name}={former[name]!r}' for name in changed)}: it can't go on "
             f"with {', '.join(f'{name}={getattr(recipe, name)!r}' for name in changed)}."
         )
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether there is nothing in it but what a run has left that ended before its first checkpoint."""
+    return folder.is_dir() and all(path.name in ("recipe.yaml", "log.jsonl") for path in folder.iterdir())
 
 
 @contextmanager
