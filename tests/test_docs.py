@@ -15,6 +15,7 @@
 
 import json
 import re
+import shutil
 import textwrap
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import torch
 from PIL import Image, ImageDraw
 from transformers import AutoModelForImageClassification, AutoModelForSemanticSegmentation
 
+from hf_gpvit.data import loading
 from official import checkpoint
 
 
@@ -76,6 +78,25 @@ def test_fine_tune_on_my_folder(tmp_path, monkeypatch):
     assert np.sum([np.asarray(segment["mask"]) == 255 for segment in segments], axis=0).tolist() == [[1] * 70] * 50
     assert namespace["segment"].image_processor.size["height"] == 128
     assert namespace["model"].config.label2id == {"background": 0, "ball": 1}
+
+
+def test_train(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(DOCS.parent / "configs", tmp_path / "configs")
+    monkeypatch.setattr(loading, "TRAIN_SCENES", {"num_scenes": 16, "seed": 0})
+    monkeypatch.setattr(loading, "TEST_SCENES", {"num_scenes": 2, "seed": 1})
+    [code] = python_blocks("train.md")
+    namespace = {}
+    exec(compile(code, "page", "exec"), namespace)
+    assert {"mean_iou", "iou/ground"} <= namespace["metrics"].keys()
+    assert type(AutoModelForSemanticSegmentation.from_pretrained("runs/from-python/best")).__name__.startswith("GPViT")
+
+
+def test_pages_name_recipes_and_scripts_that_exist():
+    for page in DOCS.glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        for path in re.findall(r"(?:configs|scripts)/[\w/-]+\.(?:yaml|py)", text):
+            assert (DOCS.parent / path).exists(), f"{page.name}: {path}"
 
 
 def test_pages_refer_to_files_that_exist():
