@@ -470,7 +470,7 @@ class GPViTPreTrainedModel(HighResolutionPreTrainedModel):
             init.zeros_(module.group_token)
 
     def get_input_embeddings(self) -> nn.Module:
-        return self.base_model.embeddings.projection
+        return self.base_model.embeddings
 
     @staticmethod
     def token_grid(height: int, width: int) -> tuple[int, int]:
