@@ -536,7 +536,7 @@ def classification_files(*files, labels=None):
 @pytest.mark.parametrize("name", ["cut", "text"])
 def test_a_picture_that_cannot_be_read(broken, name, kind):
     dataset = classification_files(broken["good"], broken[name], broken["good"])
-    with pytest.raises(ValueError, match=rf"Row 1 \(.*{name}.png\): a picture can't be read: "):
+    with pytest.raises(ValueError, match=rf"Can't read the image .*{name}.png \(row 1\): "):
         evaluate_classification(kind(dataset))
 
 
@@ -562,13 +562,13 @@ def test_annotations_that_cannot_be_read(broken, tmp_path):
     features = Features({"image": ImageFeature(), "annotation": ImageFeature()})
     columns = {"image": [broken["good"]] * 2, "annotation": [str(tmp_path / "mask.png"), broken["cut"]]}
     dataset = Dataset.from_dict(columns, features=features)
-    with pytest.raises(ValueError, match=r"Row 1 \(.*good.png, .*cut.png\): a picture can't be read"):
+    with pytest.raises(ValueError, match=r"Can't read the annotation .*cut.png \(row 1\)"):
         evaluate_segmentation(dataset)
 
 
 def test_a_missing_picture():
     dataset = Dataset.from_dict({"image": [red([[0, 1]]), None], "label": [0, 0]})
-    with pytest.raises(ValueError, match="Row 1: a picture can't be read: there is none"):
+    with pytest.raises(ValueError, match="Can't read the image in row 1: there is none"):
         evaluate_classification(dataset)
 
 
@@ -582,26 +582,26 @@ def test_nothing_to_evaluate_on(broken):
 @pytest.mark.parametrize("label", [4, -1, None])
 def test_a_label_that_is_no_class(broken, label):
     dataset = classification_files(*[broken["good"]] * 3, labels=[0, 1, label])
-    with pytest.raises(ValueError, match=rf"Row 2 \(.*good.png\) has the label {label}, but num_labels is 4"):
+    with pytest.raises(ValueError, match=rf"image .*good.png \(row 2\) has the label {label}; num_labels is 4"):
         evaluate_classification(dataset)
 
 
 def test_an_annotation_id_that_is_no_class():
     dataset = segmentation_dataset(([[0, 1]], [[0, 1]]), ([[0, 1]], [[0, 4]]))
-    with pytest.raises(ValueError, match="Row 1: references have the id 4, but num_labels is 4"):
+    with pytest.raises(ValueError, match=r"annotation in row 1 has the class ids \[4\], but num_labels is 4"):
         evaluate_segmentation(dataset)
 
 
 def test_an_annotation_of_another_size():
     dataset = segmentation_dataset(([[0, 1]], [[0, 1]]), ([[0, 1, 1]], [[0, 1]]))
-    with pytest.raises(ValueError, match="Row 1 has an annotation of 2x1 pixels for a picture of 3x1"):
+    with pytest.raises(ValueError, match="annotation in row 1 has 2x1 pixels, but its image has 3x1"):
         evaluate_segmentation(dataset)
 
 
 def test_a_missing_annotation():
     annotations = [Image.new("L", (2, 1)), None]
     dataset = Dataset.from_dict({"image": [red([[0, 1]])] * 2, "annotation": annotations})
-    with pytest.raises(ValueError, match="Row 1 has no annotation"):
+    with pytest.raises(ValueError, match="image in row 1 has no annotation"):
         evaluate_segmentation(dataset)
 
 

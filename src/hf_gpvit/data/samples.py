@@ -28,11 +28,10 @@ from PIL import Image
 from transformers.utils import logging
 
 from ..extras import import_extra
-from .folders import MASK_MODES, UnreadablePictureError
-from .transforms import IGNORE_INDEX, annotation_ids
+from .folders import UnreadablePictureError
+from .rows import RowReader, undecoded
 
 
-datasets = import_extra("datasets")
 split_dataset_by_node = import_extra("datasets.distributed").split_dataset_by_node
 logger = logging.get_logger(__name__)
 
@@ -60,8 +59,9 @@ class TrainingSamples(torch.utils.data.Dataset):
     """
 
     def __init__(self, dataset, transform: Callable, num_labels: int, seed: int = 0, skip_corrupt: bool = False):
-        self.reader = _Reader(dataset, transform, num_labels)
-        self.dataset = _undecoded(dataset, self.reader.target)
+        self.reader = _reader(dataset, transform, num_labels)
+        self.dataset = undecoded(dataset, self.reader.target)
+        self.transform = transform
         self.seed = seed
         self.skip_corrupt = skip_corrupt
         # in shared memory, because persistent workers keep the copy of this object that they were started with
@@ -78,7 +78,7 @@ class TrainingSamples(torch.utils.data.Dataset):
         index = range(len(self))[index]
         image, target, num_corrupt = self._read(index)
         with _random_state(self.seed, self._epoch.item(), index):
-            return self.reader.sample(image, target) | {"num_corrupt": num_corrupt}
+            return _sample(self.transform, image, target) | {"num_corrupt": num_corrupt}
 
     def _read(self, index: int) -> tuple[Image.Image, Any, int]:
         """Decoded picture and target of the first readable row from `index` on, and whether that is another one."""
@@ -124,11 +124,12 @@ class StreamedSamples(torch.utils.data.IterableDataset):
         process_index: int = 0,
         num_processes: int = 1,
     ):
-        self.reader = _Reader(dataset, transform, num_labels)
-        dataset = _undecoded(dataset, self.reader.target)
+        self.reader = _reader(dataset, transform, num_labels)
+        dataset = undecoded(dataset, self.reader.target)
         if num_processes > 1:
             dataset = split_dataset_by_node(dataset, process_index, num_processes)
         self.dataset = dataset
+        self.transform = transform
         self.seed = seed
         self.skip_corrupt = skip_corrupt
         self._resumed_epoch = None
@@ -157,91 +158,26 @@ class StreamedSamples(torch.utils.data.IterableDataset):
                 num_corrupt += 1
                 continue
             with _random_state(self.seed, epoch, _fingerprint(row["image"])):
-                sample = self.reader.sample(image, target)
+                sample = _sample(self.transform, image, target)
             yield sample | {"num_corrupt": num_corrupt}
             num_corrupt, empty = 0, False
         if num_corrupt and empty and epoch != self._resumed_epoch:
             raise ValueError(f"None of the {num_corrupt} samples of this worker's part of the stream can be read.")
 
 
-class _Reader:
-    """Undecoded rows -> checked pictures and targets -> tensors."""
+def _reader(dataset, transform: Callable, num_labels: int) -> RowReader:
+    columns = list(dataset.features or ())
+    target = next((name for name in ("annotation", "label") if name in columns), None)
+    if "image" not in columns or target is None:
+        raise ValueError(f"dataset must have the columns image, and label or annotation; it has {columns}.")
+    return RowReader(target, num_labels, getattr(transform, "reduce_labels", False), split=dataset.split)
 
-    def __init__(self, dataset, transform: Callable, num_labels: int):
-        columns = list(dataset.features or ())
-        self.target = next((name for name in ("annotation", "label") if name in columns), None)
-        if "image" not in columns or self.target is None:
-            raise ValueError(f"dataset must have the columns image, and label or annotation; it has {columns}.")
-        self.transform = transform
-        self.num_labels = num_labels
-        self.split = dataset.split
 
-    def read(self, row: dict, place: str) -> tuple[Image.Image, torch.Tensor | int]:
-        place = f"{place} of the split {self.split}" if self.split else place
-        image = _decode(row["image"], "image", place).convert("RGB")
-        if self.target == "label":
-            return image, self._label(row, place)
-        return image, self._ids(row, image, place)
-
-    def sample(self, image: Image.Image, target: torch.Tensor | int) -> dict[str, Any]:
-        if self.target == "label":
-            return {"pixel_values": self.transform(image), "labels": target}
-        pixel_values, labels = self.transform(image, target)
+def _sample(transform: Callable, image: Image.Image, target: torch.Tensor | int) -> dict[str, Any]:
+    if isinstance(target, torch.Tensor):
+        pixel_values, labels = transform(image, target)
         return {"pixel_values": pixel_values, "labels": labels}
-
-    def _label(self, row: dict, place: str) -> int:
-        label = row["label"]
-        if label is None or not 0 <= label < self.num_labels:
-            name = _name(row["image"], "image", place)
-            raise ValueError(f"The {name} has the label {label}; num_labels is {self.num_labels}.")
-        return label
-
-    def _ids(self, row: dict, image: Image.Image, place: str) -> torch.Tensor:
-        if row["annotation"] is None:
-            raise ValueError(f"The {_name(row['image'], 'image', place)} has no annotation.")
-        name = _name(row["annotation"], "annotation", place)
-        annotation = _decode(row["annotation"], "annotation", place)
-        if annotation.mode not in MASK_MODES:
-            expected = "class ids in one channel, 8 or 16 bits: mode L, P or I;16"
-            raise ValueError(f"The {name} has the mode {annotation.mode}; expected {expected}.")
-        if annotation.size != image.size:
-            sizes = [f"{width}x{height}" for width, height in (annotation.size, image.size)]
-            raise ValueError(f"The {name} has {sizes[0]} pixels, but its image has {sizes[1]}.")
-        reduce_labels = getattr(self.transform, "reduce_labels", False)
-        # in the file, where reduced labels start at 1
-        largest = self.num_labels - 1 + reduce_labels
-        ids = np.asarray(annotation)
-        used = np.where(ids == IGNORE_INDEX, 0, ids)
-        if used.max() > largest or used.min() < 0:
-            outside = np.unique(used[(used > largest) | (used < 0)]).tolist()
-            raise ValueError(
-                f"The {name} has the class ids {outside[:5]}, but num_labels is {self.num_labels}: "
-                f"expected 0 to {largest}, and 255 where nothing is to be learned."
-            )
-        return annotation_ids(annotation, reduce_labels)
-
-
-def _undecoded(dataset, target: str):
-    """The two columns, with pictures as they are in their files."""
-    dataset = dataset.select_columns(["image", target])
-    for column in {"image", target} - {"label"}:
-        dataset = dataset.cast_column(column, datasets.Image(decode=False))
-    return dataset
-
-
-def _decode(picture: dict | None, column: str, place: str) -> Image.Image:
-    """What `datasets` makes of it, upright where the camera says how."""
-    try:
-        if picture is None:
-            raise ValueError("there is none")
-        return datasets.Image().decode_example(picture)
-    except Exception as error:  # Pillow has a different one for each way in which a file is broken
-        raise UnreadablePictureError(f"Can't read the {_name(picture, column, place)}: {error}.") from error
-
-
-def _name(picture: dict | None, column: str, place: str) -> str:
-    path = picture and picture["path"]
-    return f"{column} {path} ({place})" if path else f"{column} in {place}"
+    return {"pixel_values": transform(image), "labels": target}
 
 
 def _fingerprint(picture: dict) -> int:

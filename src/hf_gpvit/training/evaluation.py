@@ -24,7 +24,9 @@ from PIL import Image
 from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.utils.logging import tqdm
 
-from ..data.transforms import annotation_ids
+from ..data.folders import UnreadablePictureError
+from ..data.rows import RowReader, picture_name, undecoded
+from ..data.transforms import reduces_labels
 from ..extras import import_extra
 from ..inference.classification import classify
 from ..inference.segmentation import SegmentationSettings, segment
@@ -82,7 +84,8 @@ def evaluate_model(
     is_segmentor = "ForSemanticSegmentation" in type(model).__name__
     if settings is not None and not is_segmentor:
         raise ValueError(f"settings are for semantic segmentation, but the model is a {type(model).__name__}.")
-    samples = _Samples(dataset, "annotation" if is_segmentor else "label", accelerator, skip_corrupt)
+    reader = _reader(model, image_processor, dataset.split, is_segmentor)
+    samples = _Samples(dataset, reader, accelerator, skip_corrupt)
     if is_segmentor:
         metric = _count_pixels(model, image_processor, samples, settings)
     else:
@@ -95,17 +98,23 @@ def evaluate_model(
     return metric.compute() | ({"num_corrupt": num_corrupt} if skip_corrupt else {})
 
 
+def _reader(
+    model: PreTrainedModel, image_processor: BaseImageProcessor, split: str | None, is_segmentor: bool
+) -> RowReader:
+    config = model.config
+    if not is_segmentor:
+        return RowReader("label", config.num_labels, split=split)
+    ignore_index = config.semantic_loss_ignore_index
+    return RowReader("annotation", config.num_labels, reduces_labels(image_processor), ignore_index, split)
+
+
 def _count_pictures(
     model: PreTrainedModel, image_processor: BaseImageProcessor, samples: _Samples, batch_size: int
 ) -> TopKAccuracy:
-    num_labels = model.config.num_labels
-    metric = TopKAccuracy(num_labels=num_labels)
+    metric = TopKAccuracy(num_labels=model.config.num_labels)
     iterator = iter(samples)
     while batch := list(itertools.islice(iterator, batch_size)):
-        places, images, labels = zip(*batch, strict=True)
-        for place, label in zip(places, labels, strict=True):
-            if label is None or not 0 <= label < num_labels:
-                raise ValueError(f"{place} has the label {label}, but num_labels is {num_labels}.")
+        _, images, labels = zip(*batch, strict=True)
         probabilities = classify(model, image_processor, list(images), batch_size)
         metric.add_batch(predictions=probabilities, references=labels)
     return metric
@@ -121,33 +130,25 @@ def _count_pixels(
     metric = MeanIoU(
         num_labels=config.num_labels, ignore_index=config.semantic_loss_ignore_index, id2label=config.id2label
     )
-    reduce_labels = getattr(image_processor, "do_reduce_labels", False)
-    for place, image, annotation in samples:
-        if annotation is None:
-            raise ValueError(f"{place} has no annotation.")
-        if annotation.size != image.size:
-            raise ValueError(
-                f"{place} has an annotation of {annotation.width}x{annotation.height} pixels for a picture of "
-                f"{image.width}x{image.height}."
-            )
+    for name, image, ids in samples:
         try:
             prediction = segment(model, image_processor, image, settings)
-            metric.add(prediction=prediction, reference=annotation_ids(annotation, reduce_labels))
         except ValueError as error:
-            raise ValueError(f"{place}: {error}") from error
+            raise ValueError(f"The {name}: {error}") from error
+        metric.add(prediction=prediction, reference=ids)
     return metric
 
 
 class _Samples:
-    """The share of a process in a dataset: for each sample its place, the picture, and label or annotation."""
+    """The share of a process in a dataset: for each sample its name, the picture, and its class or class ids."""
 
-    def __init__(self, dataset, target: str, accelerator: Accelerator | None, skip_corrupt: bool):
+    def __init__(self, dataset, reader: RowReader, accelerator: Accelerator | None, skip_corrupt: bool):
         columns = dataset.column_names  # None for streams that say nothing about themselves
-        missing = {"image", target} - set(columns or ("image", target))
+        missing = {"image", reader.target} - set(columns or ("image", reader.target))
         if missing:
             raise ValueError(f"The dataset has no column {', '.join(sorted(missing))}, but {', '.join(columns)}.")
-        self.dataset = _undecoded(dataset.select_columns(["image", target]))
-        self.target, self.skip_corrupt = target, skip_corrupt
+        self.dataset = undecoded(dataset, reader.target)
+        self.reader, self.skip_corrupt = reader, skip_corrupt
         self.rank, self.num_processes, self.show_progress = 0, 1, True
         if accelerator is not None:
             self.rank, self.num_processes = accelerator.process_index, accelerator.num_processes
@@ -156,16 +157,16 @@ class _Samples:
 
     def __iter__(self) -> Iterator[tuple[str, Image.Image, Any]]:
         for position, row in self._rows():
-            place = _place(position, row)
+            place = f"row {position}"
             try:
-                image, target = _picture(row["image"]), _decoded(row[self.target])
-            except Exception as error:  # Pillow has a different one for each way in which a file is broken
+                image, target = self.reader.read(row, place)
+            except UnreadablePictureError:
                 if not self.skip_corrupt:
-                    raise ValueError(f"{place}: a picture can't be read: {error}") from error
+                    raise
                 self.num_corrupt += 1
                 continue
             self.num_evaluated += 1
-            yield place, image, target
+            yield picture_name(row["image"], "image", place), image, target
 
     def _rows(self) -> Iterator[tuple[int, dict]]:
         if isinstance(self.dataset, datasets.Dataset):
@@ -174,30 +175,6 @@ class _Samples:
         else:
             rows, total = itertools.islice(enumerate(self.dataset), self.rank, None, self.num_processes), None
         return iter(tqdm(rows, total=total, desc="Evaluating", disable=not self.show_progress))
-
-
-def _undecoded(dataset):
-    """With pictures as paths or bytes, so that one that can't be read doesn't stop all, and streams skip quickly."""
-    for column, feature in (dataset.features or {}).items():
-        if isinstance(feature, datasets.Image):
-            dataset = dataset.cast_column(column, datasets.Image(mode=feature.mode, decode=False))
-    return dataset
-
-
-def _decoded(value):
-    """The picture that a dict of path and bytes stands for; what is a picture or a label already, as it is."""
-    return datasets.Image().decode_example(value) if isinstance(value, dict) else value
-
-
-def _picture(value) -> Image.Image:
-    if value is None:
-        raise ValueError("there is none")
-    return _decoded(value)
-
-
-def _place(position: int, row: dict) -> str:
-    files = [value["path"] for value in row.values() if isinstance(value, dict) and value["path"]]
-    return f"Row {position} ({', '.join(files)})" if files else f"Row {position}"
 
 
 def _sum_over_processes(counts: torch.Tensor, accelerator: Accelerator | None) -> torch.Tensor:
