@@ -214,7 +214,44 @@ def test_joined_streams(parquet):
     assert numbers(data.train) == list(range(14))
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_nothing_to_train_on(tmp_path, streaming):
+    """Where only a test is asked for, no split to train on has to be there."""
+    source = write(tmp_path / "set", "data", {"test": 4})
+    with pytest.raises(ValueError, match="no split 'train'"):
+        load_data(source, CLASSIFICATION, streaming=streaming)
+    data = load_data(source, CLASSIFICATION, train_split=None, streaming=streaming)
+    assert data.train is None
+    assert numbers(data.test) == list(range(4))
+    assert data.class_names == ["x", "y", "z"]
+
+
+def test_scenes_to_train_on_are_drawn_only_when_asked_for(monkeypatch):
+    drawn = []
+    draw = loading.load_shapes
+
+    def count(num_scenes, seed):
+        drawn.append(num_scenes)
+        return draw(2, seed)
+
+    monkeypatch.setattr(loading, "load_shapes", count)
+    assert len(load_data("shapes", CLASSIFICATION, train_split=None).test) == 2
+    assert drawn == [300]
+    assert len(load_data("shapes", CLASSIFICATION, train_split=None, eval_split="train+test").test) == 4
+    assert sorted(drawn) == [300, 300, 4000]
+
+
 # --- columns and classes
+
+
+def test_names_where_there_are_none(parquet, tmp_path):
+    """What has names keeps them."""
+    options = {"default_class_names": ["d", "e", "f"]}
+    assert load_data(parquet, SEGMENTATION, **options).class_names == ["d", "e", "f"]
+    assert load_data(parquet, SEGMENTATION, class_names=["p", "q"], **options).class_names == ["p", "q"]
+    assert load_data(parquet, CLASSIFICATION, **options).class_names == ["x", "y", "z"]
+    photos = folder_of_pictures(tmp_path / "photos", SEGMENTATION)
+    assert load_data(photos, SEGMENTATION, **options).class_names == ["class_0", "class_1"]
 
 
 def test_other_columns(parquet):

@@ -41,7 +41,8 @@ class LoadedData:
 
     Attributes:
         train, test: `datasets.Dataset`, or `datasets.IterableDataset` when streamed, with the columns `image` (PIL
-            images of any size and mode), and `label` (ClassLabel) or `annotation` (PIL images of class ids).
+            images of any size and mode), and `label` (ClassLabel) or `annotation` (PIL images of class ids). `train`
+            is None if no split to train on was asked for.
         class_names: Names of the classes in the order of their ids.
     """
 
@@ -55,11 +56,12 @@ def load_data(
     task: str,
     *,
     name: str | None = None,
-    train_split: str = "train",
+    train_split: str | None = "train",
     eval_split: str | None = None,
     image_column: str = "image",
     target_column: str | None = None,
     class_names: str | Sequence[str] | None = None,
+    default_class_names: Sequence[str] | None = None,
     streaming: bool = False,
     skip_corrupt: bool = False,
 ) -> LoadedData:
@@ -71,13 +73,16 @@ def load_data(
             name of a dataset on the Hub.
         task: "image-classification" or "semantic-segmentation".
         name: Configuration of a dataset of parquet files or on the Hub.
-        train_split: Split to train on. Splits may be sliced and added: "train[:90%]", "train+validation".
+        train_split: Split to train on. Splits may be sliced and added: "train[:90%]", "train+validation". None: there
+            is nothing to train, and the dataset needs no such split.
         eval_split: Split to test on. Default: the first of test, validation and val that is there.
         image_column: Column of the pictures. Default "image".
         target_column: Column of the classes (ClassLabel, or with `class_names` also numbers or names), or of the
             pictures of class ids. Default "label" or "annotation".
         class_names: The names in the order of their ids, or a label set of `hf_gpvit.data.labels` ("ade20k", "camvid",
             "cityscapes"). Default: those of the ClassLabel column, of the folder or of the scenes.
+        default_class_names: The names for semantic segmentation where the dataset has none, and `class_names` isn't
+            given; such as those of a model to evaluate. Default: none, which is an error then.
         streaming: Read parquet files and the Hub while training rather than before, for sets larger than the disk.
         skip_corrupt: Leave pictures of a folder that can't be read out, with a warning, rather than raise. Those of
             other sources are found when they are decoded: `TrainingSamples` has the same argument.
@@ -93,7 +98,7 @@ def load_data(
         if streaming or name is not None:
             option = "streaming" if streaming else f"name {name!r}"
             raise ValueError(f"{option} is for parquet files and the Hub, but the source is {source!r}.")
-        parts, own_names = _load_own(source, task, skip_corrupt)
+        parts, own_names = _load_own(source, task, skip_corrupt, f"{train_split}+{eval_split}")
     else:
         parts, own_names = _load_with_datasets(source, name, streaming), None
     if eval_split is None:
@@ -101,11 +106,13 @@ def load_data(
     columns = {image_column: "image", target_column or TARGETS[task]: TARGETS[task]}
     train, test = (
         _typed(_columns(_split(parts, split, source), columns, source), task, columns, given_names, source)
+        if split is not None
+        else None
         for split in (train_split, eval_split)
     )
-    names = given_names or own_names
+    names = given_names or own_names or default_class_names
     if task == "image-classification":
-        names = train.features["label"].names
+        names = (test if train is None else train).features["label"].names
     if names is None:
         raise ValueError(
             f"{source!r} doesn't say what its class ids mean: give class_names, a list of the names in the order of "
@@ -136,9 +143,12 @@ def _is_own(source: str) -> bool:
     return not HUB_NAME.fullmatch(source)
 
 
-def _load_own(source: str, task: str, skip_corrupt: bool) -> tuple[dict, list[str]]:
+def _load_own(source: str, task: str, skip_corrupt: bool, wanted: str) -> tuple[dict, list[str]]:
     if source == "shapes":
-        return {"train": load_shapes(**TRAIN_SCENES), "test": load_shapes(**TEST_SCENES)}, list(SHAPES_NAMES[task])
+        parts = {"test": load_shapes(**TEST_SCENES)}
+        if "train" in wanted:  # drawing them takes a while
+            parts = {"train": load_shapes(**TRAIN_SCENES)} | parts
+        return parts, list(SHAPES_NAMES[task])
     return load_folder(source, task, skip_corrupt)
 
 
