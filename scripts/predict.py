@@ -21,13 +21,13 @@ one is moved aside. Pictures that can't be read are named at the end, and the ex
 """
 
 import os
-import signal
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from typing import Any
 
 import hf_gpvit  # noqa: F401  (registers the models)
-from hf_gpvit.inference import SegmentationSettings, predict_pictures
+from hf_gpvit.command_line import add_segmentation_arguments, ending_errors, segmentation_settings
+from hf_gpvit.inference import predict_pictures
 
 
 def parse_arguments() -> Namespace:
@@ -37,12 +37,7 @@ def parse_arguments() -> Namespace:
     parser.add_argument("--output_dir", default="outputs/predictions", help="folder to write")
     parser.add_argument("--top_k", type=int, default=5, help="labels of each picture that are kept and shown")
     parser.add_argument("--device", help="such as cpu or cuda:0; by default the accelerator, if there is one")
-    segmentation = parser.add_argument_group("segmentation")
-    segmentation.add_argument("--window_size", type=int, help="side of sliding windows; by default the whole picture")
-    segmentation.add_argument("--window_stride", type=int, help="by default three quarters of the window")
-    segmentation.add_argument("--scales", type=float, nargs="+", default=[1.0], help="of the image processor's size")
-    segmentation.add_argument("--flip", action="store_true", help="look at each picture mirrored too")
-    segmentation.add_argument("--size_divisor", type=int, help="what sides are multiples of: 32 in the ADE20K test")
+    add_segmentation_arguments(parser)
     return parser.parse_args()
 
 
@@ -57,13 +52,7 @@ def table(records: list[dict[str, Any]], top_k: int) -> str:
 
 
 def run(arguments: Namespace) -> int:
-    settings = SegmentationSettings(
-        window_size=arguments.window_size,
-        window_stride=arguments.window_stride,
-        scales=arguments.scales,
-        flip=arguments.flip,
-        size_divisor=arguments.size_divisor,
-    )
+    settings = segmentation_settings(arguments)
     records = predict_pictures(
         arguments.model, arguments.pictures, arguments.output_dir, settings, arguments.top_k, arguments.device
     )
@@ -75,15 +64,9 @@ def run(arguments: Namespace) -> int:
     return 1 if errors else 0
 
 
+@ending_errors()
 def main() -> None:
-    # `kill` ends like Ctrl-C: what was begun is removed
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        sys.exit(run(parse_arguments()))
-    except KeyboardInterrupt:
-        sys.exit("Interrupted: nothing was written.")
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"predict: {error}")
+    sys.exit(run(parse_arguments()))
 
 
 if __name__ == "__main__":

@@ -11,15 +11,17 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A folder is there whole or not at all."""
+"""A folder or a file is there whole or not at all."""
 
+import json
+import math
 import os
 import stat
 import sys
 
 import pytest
 
-from hf_gpvit.files import atomic_folder
+from hf_gpvit.files import atomic_folder, write_metrics
 
 
 def write(folder, text="new"):
@@ -128,3 +130,36 @@ def test_permissions_are_those_of_mkdir(tmp_path, umask):
         os.umask(before)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     assert modes["model"] == modes["plain"] == modes["plain2"] == 0o777 & ~umask
+
+
+# --- a file of figures
+
+
+def test_metrics(tmp_path):
+    """Which replace older ones; where there is no figure, JSON has null."""
+    path = tmp_path / "a" / "metrics.json"
+    for _ in range(2):
+        write_metrics(str(path), {"mean_iou": 0.5, "iou/Straße": math.nan, "num_corrupt": 3})
+    record = json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert record == {"mean_iou": 0.5, "iou/Straße": None, "num_corrupt": 3}
+    assert [child.name for child in path.parent.iterdir()] == ["metrics.json"]
+
+
+def test_nothing_is_left_of_metrics_that_cannot_be_written(tmp_path, monkeypatch):
+    write_metrics(tmp_path / "metrics.json", {"accuracy": 1.0})
+
+    def fail(*arguments):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_metrics(tmp_path / "metrics.json", {"accuracy": 0.0})
+    assert {name: json.loads(text) for name, text in contents(tmp_path).items()} == {"metrics.json": {"accuracy": 1.0}}
+    assert [child.name for child in tmp_path.iterdir()] == ["metrics.json"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no permission bits")
+def test_metrics_are_as_readable_as_any_file(tmp_path):
+    write_metrics(tmp_path / "metrics.json", {"accuracy": 1.0})
+    (tmp_path / "plain").write_text("")
+    assert len({stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}) == 1

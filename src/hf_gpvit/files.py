@@ -11,8 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Files that are there whole or not at all."""
+"""Files and folders that are there whole or not at all."""
 
+import json
+import math
 import os
 import shutil
 import tempfile
@@ -47,6 +49,21 @@ def atomic_folder(path: str | os.PathLike, keep_older: bool = True) -> Iterator[
             shutil.rmtree(older, ignore_errors=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_metrics(path: str | os.PathLike, metrics: dict[str, float]) -> None:
+    """Figures as a JSON file that is there whole or not at all, in place of an older one.
+
+    NaN, which classes have that don't occur, is no JSON: it becomes null.
+    """
+    path = Path(path).absolute()
+    record = {name: None if math.isnan(value) else value for name, value in metrics.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # a folder of its own, because a file made there has the permissions of any other
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        file = Path(folder) / path.name
+        file.write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
+        os.replace(file, path)
 
 
 def _umask() -> int:

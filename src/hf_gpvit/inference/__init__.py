@@ -14,6 +14,7 @@
 """Using trained models: what they predict, and pictures of it and of where they look."""
 
 from .classification import classify
+from .loading import task_of
 from .pictures import find_pictures, load_picture
 from .predict import label_set_palette, predict_pictures
 from .segmentation import (
@@ -52,4 +53,5 @@ __all__ = [
     "side_by_side",
     "sliding_window_logits",
     "stripe_attention_map",
+    "task_of",
 ]

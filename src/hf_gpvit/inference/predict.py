@@ -23,19 +23,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    AutoModelForImageClassification,
-    AutoModelForSemanticSegmentation,
-    BaseImageProcessor,
-    PreTrainedModel,
-)
+from transformers import AutoImageProcessor, BaseImageProcessor, PreTrainedModel
 from transformers.utils.logging import tqdm
 
 from ..data import load_label_set
 from ..files import atomic_folder
 from .classification import classify
+from .loading import AUTO_CLASSES, task_of
 from .pictures import find_pictures, load_picture
 from .segmentation import SegmentationSettings, segment
 from .visualize import color_palette, overlay_segmentation
@@ -45,11 +39,6 @@ from .visualize import color_palette, overlay_segmentation
 _BATCH_SIZE = 8
 # Overlays are to be looked at: larger ones are scaled down to this side.
 _OVERLAY_SIDE = 2048
-# By the end of the architecture's name.
-_AUTO_CLASSES = {
-    "ForImageClassification": AutoModelForImageClassification,
-    "ForSemanticSegmentation": AutoModelForSemanticSegmentation,
-}
 _LABEL_SETS_WITH_PALETTE = ("ade20k", "camvid", "cityscapes")
 
 
@@ -93,11 +82,11 @@ def predict_pictures(
     device = _checked_device(device)
     names = find_pictures(pictures)
     _check_output(Path(output_dir), pictures)
-    auto_class = _auto_class(model, settings)
+    task = task_of(model, settings)
     image_processor = AutoImageProcessor.from_pretrained(model)
-    loaded = auto_class.from_pretrained(model).to(device)
+    loaded = AUTO_CLASSES[task].from_pretrained(model).to(device)
     with atomic_folder(output_dir) as folder:
-        if auto_class is AutoModelForImageClassification:
+        if task == "image-classification":
             records = list(_classified(loaded, image_processor, names, top_k))
         else:
             records = list(_segmented(loaded, image_processor, names, settings, folder))
@@ -129,21 +118,6 @@ def _check_output(output_dir: Path, pictures: Sequence[str | os.PathLike]) -> No
                 f"output_dir must be outside of the folders of pictures, else its masks are pictures the next time, "
                 f"got {output_dir} in {path}."
             )
-
-
-def _auto_class(model: str | os.PathLike, settings: SegmentationSettings | None) -> type:
-    try:
-        architectures = AutoConfig.from_pretrained(model).architectures or []
-    except OSError as error:
-        raise OSError(f"model must be the folder or Hub name of a model, got {str(model)!r}: {error}") from error
-    found = next((_AUTO_CLASSES[end] for end in _AUTO_CLASSES for name in architectures if name.endswith(end)), None)
-    if found is None:
-        raise ValueError(
-            f"model must be one of {', '.join(_AUTO_CLASSES)}, but {model} has architectures {architectures}."
-        )
-    if found is AutoModelForImageClassification and settings not in (None, SegmentationSettings()):
-        raise ValueError(f"settings are for segmentation, but {model} is a classifier, got {settings}.")
-    return found
 
 
 def _classified(

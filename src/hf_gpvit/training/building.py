@@ -16,22 +16,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import (
-    AutoConfig,
-    AutoModelForImageClassification,
-    AutoModelForSemanticSegmentation,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
+from ..inference.loading import AUTO_CLASSES
 from ..registration import MODEL_CLASSES
 
 
-AUTO_CLASSES = {
-    "image-classification": AutoModelForImageClassification,
-    "semantic-segmentation": AutoModelForSemanticSegmentation,
-}
-# What depends on the classes of the dataset, and may therefore start anew.
 HEADS = ("classifier.", "decode_head.", "auxiliary_head.")
 
 

@@ -13,25 +13,26 @@
 # limitations under the License.
 """The command line of the training scripts."""
 
-import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 
 from transformers import HfArgumentParser
 
+from ..command_line import ending_errors
 from .engine import TrainingStopped, train
 from .recipe import Recipe, load_recipe
 
 
+INTERRUPTED = "Interrupted: --resume goes on from the newest checkpoint, if there is one."
+
+
+@ending_errors(TrainingStopped, interrupted=INTERRUPTED)
 def train_command(recipe_class: type[Recipe], description: str) -> None:
     """Trains as the command line says: `--config` names a YAML file, and the recipe's fields are options.
 
     Mistakes, broken data and stopped runs end the process with one message and the exit code 1.
     """
-    try:
-        recipe = parse_recipe(recipe_class, description)
-        metrics = train(recipe)
-    except (ValueError, OSError, TrainingStopped) as error:
-        sys.exit(f"{sys.argv[0]}: {error}")
+    recipe = parse_recipe(recipe_class, description)
+    metrics = train(recipe)
     name, value = next(iter(metrics.items()))
     print(f"{name} {value:.4f}; the model is in {recipe.output_dir}/best")
 
