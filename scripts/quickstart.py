@@ -23,7 +23,6 @@ these pictures (samples/) and the picture. The folder appears whole or not at al
 
 import json
 import math
-import signal
 import subprocess
 import sys
 import time
@@ -35,18 +34,28 @@ import torch
 from datasets import Dataset
 from transformers import BaseImageProcessor, HfArgumentParser, PreTrainedModel, Trainer, TrainingArguments, set_seed
 
+from hf_gpvit.command_line import ending_errors
 from hf_gpvit.data import image_processor_for
 from hf_gpvit.data.folders import load_folder
-from hf_gpvit.data.loading import SHAPES_NAMES, TARGETS, TEST_SCENES, TRAIN_SCENES
-from hf_gpvit.data.shapes import load_shapes
+from hf_gpvit.data.loading import TARGETS, LoadedData, load_data
 from hf_gpvit.data.transforms import TrainTransform, reduces_labels
-from hf_gpvit.files import atomic_folder
+from hf_gpvit.files import atomic_folder, write_metrics
 from hf_gpvit.training import build_model, evaluate_model
 
 
-TASKS = {"classification": "image-classification", "segmentation": "semantic-segmentation"}
-PIPELINES = {"image-classification": "image-classification", "semantic-segmentation": "image-segmentation"}
-LEARNING_RATES = {"image-classification": 1e-3, "semantic-segmentation": 2e-3}
+@dataclass(frozen=True)
+class Task:
+    """What it is called by models and by pipelines, and the learning rate that suits it."""
+
+    name: str
+    pipeline: str
+    learning_rate: float
+
+
+TASKS = {
+    "classification": Task("image-classification", "image-classification", 1e-3),
+    "segmentation": Task("semantic-segmentation", "image-segmentation", 2e-3),
+}
 PICTURES_SEEN = 24_000  # in all epochs together
 NUM_SAMPLES = 3
 # There are as many scenes as one wants, own pictures are few.
@@ -86,19 +95,14 @@ class Arguments:
             raise ValueError(f"--min_crop must be in (0, 1], got {self.min_crop}.")
 
 
-def load_data(arguments: Arguments) -> tuple[Dataset, Dataset, list[str], str]:
-    """Train set, test set, names of the classes, and the task."""
-    task = TASKS.get(arguments.task)
+def load_parts(arguments: Arguments) -> tuple[LoadedData, Task]:
+    """Train and test set with the names of the classes, and the task: the given one, or what the layout says."""
     if arguments.data is None:
-        task = task or TASKS["segmentation"]
-        train_set, test_set = load_shapes(**TRAIN_SCENES), load_shapes(**TEST_SCENES)
-        names = list(SHAPES_NAMES[task])
-    else:
-        splits, names = load_folder(arguments.data, task)
-        train_set, test_set = splits["train"], splits["test"]
-        task = task or next(task for task, column in TARGETS.items() if column in train_set.features)
-    columns = ["image", TARGETS[task]]
-    return train_set.select_columns(columns), test_set.select_columns(columns), names, task
+        task = TASKS[arguments.task or "segmentation"]
+        return load_data("shapes", task.name), task
+    splits, names = load_folder(arguments.data, arguments.task and TASKS[arguments.task].name)
+    task = next(task for task in TASKS.values() if TARGETS[task.name] in splits["train"].features)
+    return LoadedData(splits["train"], splits["test"], names), task
 
 
 def build_image_processor(model: PreTrainedModel, image_size: int | tuple[int, int]) -> BaseImageProcessor:
@@ -114,12 +118,12 @@ def build_image_processor(model: PreTrainedModel, image_size: int | tuple[int, i
     return image_processor
 
 
-def train(arguments: Arguments, model: PreTrainedModel, train_set: Dataset, task: str, folder: Path) -> None:
+def train(arguments: Arguments, model: PreTrainedModel, train_set: Dataset, task: Task, folder: Path) -> None:
     training_arguments = TrainingArguments(
         str(folder),
         num_train_epochs=arguments.num_train_epochs or math.ceil(PICTURES_SEEN / len(train_set)),
         per_device_train_batch_size=arguments.batch_size,
-        learning_rate=arguments.learning_rate or LEARNING_RATES[task],
+        learning_rate=arguments.learning_rate or task.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=0.1,  # a tenth of all steps
         weight_decay=0.02,
@@ -154,31 +158,29 @@ def save_samples(folder: Path, test_set: Dataset, names: list[str]) -> None:
 def run(arguments: Arguments) -> None:
     start = time.perf_counter()
     set_seed(arguments.seed)
-    train_set, test_set, names, task = load_data(arguments)
-    model = build_model(arguments.model, task, names, arguments.image_size)
+    data, task = load_parts(arguments)
+    model = build_model(arguments.model, task.name, data.class_names, arguments.image_size)
     image_size = arguments.image_size or model.config.image_size
     image_processor = build_image_processor(model, image_size)
     min_crop = arguments.min_crop or (OWN_MIN_CROP if arguments.data else SHAPES_MIN_CROP)
     transform = TrainTransform(image_processor, image_size, scale=(min_crop, 1.0))
-    print(f"{arguments.model} learns {task} of {len(names)} classes from {len(train_set)} pictures.")
+    print(f"{arguments.model} learns {task.name} of {len(data.class_names)} classes from {len(data.train)} pictures.")
     with atomic_folder(arguments.output) as folder:
-        train(arguments, model, train_set.with_transform(transform), task, folder)
-        metrics = evaluate_model(model, image_processor, test_set)
+        train(arguments, model, data.train.with_transform(transform), task, folder)
+        metrics = evaluate_model(model, image_processor, data.test)
         model.save_pretrained(folder)
         image_processor.save_pretrained(folder)
-        save_samples(folder / "samples", test_set, names)
+        save_samples(folder / "samples", data.test, data.class_names)
         # in a process of its own: the folder must load with nothing of this one
         drawing = subprocess.run([sys.executable, Path(__file__).with_name("quickstart_picture.py"), folder])
         metrics["seconds"] = round(time.perf_counter() - start, 1)
-        # NaN, which classes have that don't occur, is no JSON
-        record = {name: None if math.isnan(value) else value for name, value in metrics.items()}
-        (folder / "metrics.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
-    report(Path(arguments.output), metrics, task, len(test_set))
+        write_metrics(folder / "metrics.json", metrics)
+    report(Path(arguments.output), metrics, task, len(data.test))
     if drawing.returncode:
         sys.exit(f"quickstart: {arguments.output} is there, but drawing what it sees failed: see above.")
 
 
-def report(output: Path, metrics: dict[str, float], task: str, num_pictures: int) -> None:
+def report(output: Path, metrics: dict[str, float], task: Task, num_pictures: int) -> None:
     name, value = next(iter(metrics.items()))
     print(
         f"""
@@ -191,20 +193,14 @@ Use it from Python:
 
 import hf_gpvit
 from transformers import pipeline
-print(pipeline("{PIPELINES[task]}", model="{output.as_posix()}")("{(output / "samples/1.png").as_posix()}"))"""
+print(pipeline("{task.pipeline}", model="{output.as_posix()}")("{(output / "samples/1.png").as_posix()}"))"""
     )
 
 
+@ending_errors()
 def main() -> None:
-    # `kill` ends like Ctrl-C: what was begun is removed
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        [arguments] = HfArgumentParser(Arguments, description=__doc__).parse_args_into_dataclasses()
-        run(arguments)
-    except KeyboardInterrupt:
-        sys.exit("Interrupted: nothing was written.")
-    except (ValueError, OSError) as error:
-        sys.exit(f"quickstart: {error}")
+    [arguments] = HfArgumentParser(Arguments, description=__doc__).parse_args_into_dataclasses()
+    run(arguments)
 
 
 if __name__ == "__main__":
