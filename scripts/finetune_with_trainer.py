@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Trains an image classifier with transformers' Trainer on any image dataset of the `datasets` library.
+"""Trains an image classifier with transformers' Trainer on a folder of pictures, parquet files or the Hub.
 
     python scripts/finetune_with_trainer.py --dataset path/or/name --model gpvit-nano --image_size 64 \\
         --output_dir outputs/classifier --num_train_epochs 30 --per_device_train_batch_size 64 --learning_rate 1e-3
@@ -22,10 +22,10 @@
 
 from dataclasses import dataclass, field
 
-from datasets import ClassLabel, Dataset, load_dataset
 from transformers import HfArgumentParser, Trainer, TrainingArguments, set_seed
 
 from hf_gpvit.data import image_processor_for
+from hf_gpvit.data.loading import load_data
 from hf_gpvit.data.transforms import TrainTransform
 from hf_gpvit.training import build_model
 
@@ -34,7 +34,7 @@ from hf_gpvit.training import build_model
 class Arguments:
     """What the script itself takes; TrainingArguments has the rest."""
 
-    dataset: str = field(metadata={"help": "Folder or Hub name of an image classification dataset."})
+    dataset: str = field(metadata={"help": "Folder of class folders or of parquet files, or Hub name."})
     model: str = field(default="gpvit-nano", metadata={"help": "Preset, or folder or Hub name of a model."})
     image_size: int | None = field(default=None, metadata={"help": "Side of the crops; by default the model's."})
     image_column: str = field(default="image", metadata={"help": "Column of the pictures."})
@@ -43,28 +43,20 @@ class Arguments:
     eval_split: str = field(default="test", metadata={"help": "Split to evaluate on."})
 
 
-def load_split(arguments: Arguments, split: str) -> Dataset:
-    """The split with the columns `image` and `label`."""
-    dataset = load_dataset(arguments.dataset, split=split)
-    columns = {arguments.image_column: "image", arguments.label_column: "label"}
-    missing = columns.keys() - dataset.features.keys()
-    if missing:
-        raise ValueError(f"{arguments.dataset!r} has no column {', '.join(missing)}, but {list(dataset.features)}.")
-    dataset = dataset.select_columns(list(columns)).rename_columns(columns)
-    if not isinstance(dataset.features["label"], ClassLabel):
-        raise ValueError(
-            f"--label_column {arguments.label_column!r} must be a ClassLabel column, got {dataset.features['label']}."
-        )
-    return dataset
-
-
 def main() -> None:
     arguments, training_arguments = HfArgumentParser((Arguments, TrainingArguments)).parse_args_into_dataclasses()
     training_arguments.remove_unused_columns = False  # the transforms below make the columns that the model takes
     set_seed(training_arguments.seed)
-    train_set, eval_set = (load_split(arguments, split) for split in (arguments.train_split, arguments.eval_split))
-    names = train_set.features["label"].names
-    model = build_model(arguments.model, "image-classification", names, arguments.image_size)
+    task = "image-classification"
+    data = load_data(
+        arguments.dataset,
+        task,
+        train_split=arguments.train_split,
+        eval_split=arguments.eval_split,
+        image_column=arguments.image_column,
+        target_column=arguments.label_column,
+    )
+    model = build_model(arguments.model, task, data.class_names, arguments.image_size)
     image_size = arguments.image_size or model.config.image_size
     image_processor = image_processor_for(model, image_size)
 
@@ -78,8 +70,8 @@ def main() -> None:
     trainer = Trainer(
         model,
         training_arguments,
-        train_dataset=train_set.with_transform(TrainTransform(image_processor, image_size)),
-        eval_dataset=eval_set.with_transform(eval_transform),
+        train_dataset=data.train.with_transform(TrainTransform(image_processor, image_size)),
+        eval_dataset=data.test.with_transform(eval_transform),
         processing_class=image_processor,
         compute_metrics=accuracy,
     )
