@@ -1,0 +1,170 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The command line of scripts/evaluate_model.py."""
+
+import math
+import os
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from itertools import zip_longest
+
+from transformers import AutoImageProcessor, PreTrainedModel
+
+from ..command_line import add_segmentation_arguments, ending_errors, segmentation_settings
+from ..data.loading import LoadedData, load_data
+from ..extras import import_extra
+from ..files import write_metrics
+from ..inference import SegmentationSettings, task_of
+from .building import AUTO_CLASSES
+from .evaluation import evaluate_model
+
+
+accelerate = import_extra("accelerate")
+
+
+@ending_errors()
+def evaluate_command(description: str) -> None:
+    """Evaluates a saved model as the command line says, prints a table and writes the figures where it is told.
+
+    Under `accelerate launch` or torchrun all processes share the work, and the first one prints and writes. Mistakes
+    and broken data end the process with one message and the exit code 1.
+    """
+    arguments = _parser(description).parse_args()
+    settings = segmentation_settings(arguments)
+    _check(arguments)
+    accelerator = accelerate.Accelerator()
+    metrics = _evaluate(arguments, settings, accelerator)
+    if accelerator.is_main_process:
+        print(metrics_table(metrics))
+        if arguments.output is not None:
+            write_metrics(arguments.output, metrics)
+    accelerator.end_training()
+
+
+def check_class_names(names: Sequence[str], model: PreTrainedModel) -> None:
+    """Raises a ValueError that shows the first difference unless `names` are the model's, in the order of its ids."""
+    own = _names_of(model)
+    for index, (given, expected) in enumerate(zip_longest(names, own)):
+        if given != expected:
+            in_dataset, in_model = ("none" if name is None else repr(name) for name in (given, expected))
+            raise ValueError(
+                f"The dataset's classes must be the model's, but class {index} is {in_dataset} in the dataset, which "
+                f"has {len(names)} classes, and {in_model} in the model, which has {len(own)}. If only the names "
+                "differ, give the model's as class_names."
+            )
+
+
+def metrics_table(metrics: dict[str, float]) -> str:
+    """A line per figure, and one per class of a segmentor; "-" for classes that don't occur."""
+    prefix = "iou/"
+    figures = {name: value for name, value in metrics.items() if not name.startswith(prefix)}
+    classes = {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+    tables = [figures] + ([{"class": "IoU"} | classes] if classes else [])
+    return "\n\n".join(map(_table, tables))
+
+
+def _table(rows: dict[str, float | str]) -> str:
+    width = max(map(len, rows))
+    return "\n".join(f"{name:<{width}}  {_cell(value):>7}" for name, value in rows.items())
+
+
+def _cell(value: float | str) -> str:
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:.4f}"
+    return str(value)
+
+
+def _parser(description: str) -> ArgumentParser:
+    parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--model", required=True, help="folder or Hub name of a model with its image processor")
+    parser.add_argument(
+        "--dataset", required=True, help="'shapes', a folder of pictures or of parquet files, or a name on the Hub"
+    )
+    parser.add_argument("--dataset_name", help="configuration of parquet files or of a dataset on the Hub")
+    parser.add_argument(
+        "--split",
+        "--eval_split",
+        help="such as 'validation[:500]' or 'train+test'; by default the first of test, validation and val",
+    )
+    parser.add_argument("--image_column", default="image", help="column of the pictures")
+    parser.add_argument("--target_column", help="column of the classes or annotations; by default label or annotation")
+    parser.add_argument(
+        "--class_names", nargs="+", help="names in the order of their ids, or one label set: ade20k, camvid, ..."
+    )
+    parser.add_argument("--batch_size", type=int, default=32, help="pictures that a classifier sees at once")
+    parser.add_argument("--skip_corrupt", action="store_true", help="leave out pictures that can't be read")
+    parser.add_argument("--streaming", action="store_true", help="read parquet files and the Hub while evaluating")
+    parser.add_argument("--output", help="JSON file to write the figures to")
+    add_segmentation_arguments(parser)
+    parser.add_argument(
+        "--reduce_labels",
+        action=BooleanOptionalAction,
+        help="annotations have 0 for no class, and classes from 1 on; by default what the image processor says",
+    )
+    return parser
+
+
+def _check(arguments: Namespace) -> None:
+    """What would else be found after all the work."""
+    if arguments.batch_size < 1:
+        raise ValueError(f"--batch_size must be at least 1, got {arguments.batch_size}.")
+    if arguments.output is not None and os.path.isdir(arguments.output):
+        raise ValueError(f"--output must be the name of a file, but {arguments.output} is a folder.")
+
+
+def _evaluate(
+    arguments: Namespace, settings: SegmentationSettings, accelerator: accelerate.Accelerator
+) -> dict[str, float]:
+    task = task_of(arguments.model, settings)
+    is_segmentation = task == "semantic-segmentation"
+    if arguments.reduce_labels is not None and not is_segmentation:
+        raise ValueError(f"--reduce_labels is for segmentation, but {arguments.model} is a classifier.")
+    image_processor = AutoImageProcessor.from_pretrained(arguments.model)
+    if arguments.reduce_labels is not None:
+        image_processor.do_reduce_labels = arguments.reduce_labels
+    model = AUTO_CLASSES[task].from_pretrained(arguments.model)
+    # the main process first: it fills the cache of `datasets`, the others read it
+    with accelerator.main_process_first():
+        data = _load(arguments, task, _names_of(model))
+    check_class_names(data.class_names, model)
+    return evaluate_model(
+        model.to(accelerator.device),
+        image_processor,
+        data.test,
+        settings=settings if is_segmentation else None,
+        accelerator=accelerator,
+        batch_size=arguments.batch_size,
+        skip_corrupt=arguments.skip_corrupt,
+    )
+
+
+def _load(arguments: Namespace, task: str, names_of_model: list[str]) -> LoadedData:
+    names = arguments.class_names
+    return load_data(
+        arguments.dataset,
+        task,
+        name=arguments.dataset_name,
+        train_split=None,
+        eval_split=arguments.split,
+        image_column=arguments.image_column,
+        target_column=arguments.target_column,
+        class_names=names[0] if names and len(names) == 1 else names,
+        default_class_names=names_of_model,
+        streaming=arguments.streaming,
+        skip_corrupt=arguments.skip_corrupt,
+    )
+
+
+def _names_of(model: PreTrainedModel) -> list[str]:
+    return [model.config.id2label[index] for index in range(model.config.num_labels)]
