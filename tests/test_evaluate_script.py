@@ -212,6 +212,8 @@ def test_table():
         ("segmentor", ("--window_stride", "8"), "window_stride needs a window_size"),
         ("segmentor", ("--output", "."), "--output must be the name of a file"),
         ("segmentor", ("--dataset", "nowhere/at/all"), "nowhere/at/all does not exist"),
+        ("segmentor", ("--dataset", "shapes", "--streaming"), "streaming is for parquet files"),
+        ("segmentor", ("--dataset", "shapes", "--dataset_name", "large"), "name 'large' is for parquet files"),
         ("segmentor", ("--model", "nowhere/at/all"), "model must be the folder or Hub name"),
         ("classifier", ("--batch_size", "0"), "--batch_size must be at least 1, got 0"),
         ("classifier", ("--flip",), "settings are for segmentation"),
