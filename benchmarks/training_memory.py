@@ -1,0 +1,87 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What one training process keeps in memory and sends, counted for every preset: no GPU is needed.
+
+    python benchmarks/training_memory.py --image_size 224 --task classification
+    python benchmarks/training_memory.py --image_size 512 --task segmentation --presets gpvit-l1 hrvit-b1
+
+Counted are the bytes of weights, gradients and AdamW's two averages in float32, of the tensors that autograd keeps for
+the backward pass of one picture (bfloat16 autocast halves most of them on a GPU), and of what DDP sends in a step.
+"""
+
+import json
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+
+import torch
+
+from hf_gpvit.registration import MODEL_CLASSES
+from hf_gpvit.training import build_model
+
+
+TASKS = {"classification": "image-classification", "segmentation": "semantic-segmentation"}
+NUM_LABELS = {"classification": 1000, "segmentation": 150}
+BATCH = 2  # BatchNorm needs more than one
+MEBIBYTE = 2**20
+
+
+def kept_bytes(model: torch.nn.Module, pixel_values: torch.Tensor, labels: torch.Tensor) -> int:
+    """Bytes of the distinct storages, weights aside, that the backward pass waits with."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = model(pixel_values=pixel_values, labels=labels).loss  # keeps them alive
+    del loss
+    return sum(kept.values())
+
+
+def measure(preset: str, task: str, image_size: int) -> dict[str, float]:
+    """Mebibytes by what they are for."""
+    names = [str(index) for index in range(NUM_LABELS[task])]
+    model = build_model(preset, TASKS[task], names, image_size).train()
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    pixel_values = torch.randn(BATCH, 3, image_size, image_size)
+    shape = (BATCH, image_size, image_size) if task == "segmentation" else (BATCH,)
+    labels = torch.randint(len(names), shape)
+    plain = kept_bytes(model, pixel_values, labels)
+    model.gradient_checkpointing_enable()
+    checkpointed = kept_bytes(model, pixel_values, labels)
+    return {
+        "parameters": parameters,
+        "weights_gradients_and_adamw": 16 * parameters / MEBIBYTE,
+        "activations_per_picture": plain / BATCH / MEBIBYTE,
+        "with_checkpointing": checkpointed / BATCH / MEBIBYTE,
+        "gradients_sent_per_step": 4 * parameters / MEBIBYTE,
+    }
+
+
+def main() -> None:
+    presets = [preset for config_class in MODEL_CLASSES for preset in config_class.presets()]
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--image_size", type=int, default=224, help="side of the pictures in pixels")
+    parser.add_argument("--task", choices=TASKS, default="classification")
+    parser.add_argument("--presets", nargs="+", choices=presets, default=presets, metavar="PRESET")
+    arguments = parser.parse_args()
+    for preset in arguments.presets:
+        print(json.dumps({"preset": preset, **measure(preset, arguments.task, arguments.image_size)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

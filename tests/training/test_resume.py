@@ -1,0 +1,103 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Runs that are killed and resumed end with the very weights of a run that nothing happened to."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hf_gpvit.training.run_log import read_log
+
+
+ROOT = Path(__file__).parents[2]
+STEPS = 40
+OPTIONS = f"""
+    --image_size 32 --batch_size 4 --max_steps {STEPS} --eval_steps 4 --logging_steps 1 --num_workers 1
+    --ema_decay 0.9 --mixup_alpha 0.8 --cutmix_alpha 1 --drop_path_rate 0.2 --rand_augment_magnitude 9
+    --random_erasing 0.25 --warmup_steps 5 --max_grad_norm 1 --learning_rate 3e-3
+""".split()
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+
+
+def start(num_processes: int, *arguments: str) -> subprocess.Popen:
+    """The training script in a group of processes of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(num_processes), "--master_port", str(port)]
+    script = str(ROOT / "scripts/train_image_classification.py")
+    command = [sys.executable, *(launcher if num_processes > 1 else []), script, *arguments]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(process: subprocess.Popen) -> None:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+
+
+def kill_when(process: subprocess.Popen, condition) -> None:
+    """SIGKILL to the whole group as soon as `condition()` holds."""
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.0005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def last_step(run: Path) -> int:
+    try:
+        records = read_log(run / "log.jsonl")
+    except json.JSONDecodeError:
+        return 0
+    return max((record["step"] for record in records), default=0)
+
+
+def is_saving(run: Path) -> bool:
+    return any((run / "checkpoints").glob(".step-*.partial"))
+
+
+@posix_only
+@pytest.mark.slow
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_killed_five_times(photos, models, tmp_path, num_processes):
+    data = ["--model", str(models / "gpvit"), "--dataset", str(photos / "classification"), *OPTIONS]
+    finish(start(num_processes, *data, "--output_dir", str(tmp_path / "whole")))
+    run = tmp_path / "run"
+    steps = sorted(random.Random(num_processes).sample(range(5, STEPS - 4), 4))
+    for step in steps:
+        process = start(num_processes, *data, "--output_dir", str(run), "--resume")
+        kill_when(process, lambda step=step: last_step(run) >= step)
+    # amid a save, which leaves a part of a checkpoint
+    process = start(num_processes, *data, "--output_dir", str(run), "--resume")
+    resumed = last_step(run)
+    kill_when(process, lambda: last_step(run) > resumed and is_saving(run))
+    finish(start(num_processes, *data, "--output_dir", str(run), "--resume"))
+    whole, resumed = (load_file(folder / "last/model.safetensors") for folder in (tmp_path / "whole", run))
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert [record["step"] for record in read_log(run / "log.jsonl") if "loss" in record] == list(range(1, STEPS + 1))
+    assert not is_saving(run)
