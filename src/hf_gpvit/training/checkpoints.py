@@ -19,6 +19,7 @@ import shutil
 from pathlib import Path
 
 from accelerate import Accelerator
+from safetensors import SafetensorError
 
 
 _NAME = re.compile(r"step-(\d+)")
@@ -47,13 +48,17 @@ class Checkpoints:
         if self.accelerator.is_main_process:
             self._remove_partial()
         self.accelerator.wait_for_everyone()
-        self.accelerator.save_state(str(partial))
+        try:
+            self.accelerator.save_state(str(partial))
+        except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a full disk
+            raise OSError(f"Can't save the checkpoint {folder}: {error}") from error
         self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process and not folder.exists():
+        if self.accelerator.is_main_process:
             _flush(partial)
             os.replace(partial, folder)
+            _flush_names(self.root)
             for _, older in self.complete()[: -self.keep]:
-                shutil.rmtree(older)
+                self._remove(older)
         self.accelerator.wait_for_everyone()
         return folder
 
@@ -71,6 +76,12 @@ class Checkpoints:
         folders = [folder for folder in self.root.glob("step-*") if _NAME.fullmatch(folder.name)]
         return sorted((int(_NAME.fullmatch(folder.name)[1]), folder) for folder in folders)
 
+    def _remove(self, folder: Path) -> None:
+        """Renames it first: half of it must not look complete."""
+        removed = self.root / f".{folder.name}.partial"
+        os.replace(folder, removed)
+        shutil.rmtree(removed)
+
     def _remove_partial(self) -> None:
         """What a run that was cut short while saving has left."""
         self.root.mkdir(parents=True, exist_ok=True)
@@ -83,3 +94,15 @@ def _flush(folder: Path) -> None:
         if path.is_file():
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
+    _flush_names(folder)
+
+
+def _flush_names(folder: Path) -> None:
+    """Makes it last that files are in `folder`. Windows can't open a folder, and needs no such thing."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
