@@ -13,6 +13,7 @@
 # limitations under the License.
 """Everything that decides a training run, as dataclasses that YAML files and command lines fill in."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -86,7 +87,7 @@ class Recipe:
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("num_workers", "max_steps", "warmup_steps", "warmup_epochs", "eval_steps", "weight_decay"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("max_grad_norm", "head_learning_rate_factor"):
+        for name in ("seed", "max_grad_norm", "head_learning_rate_factor"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
         for name in ("learning_rate", "num_train_epochs"):
             self._require(name, getattr(self, name) > 0, "greater than 0")
@@ -116,8 +117,10 @@ class Recipe:
         return {name: value for name, value in fields.items() if value is not None}
 
     def save(self, path: str | Path) -> None:
-        """Writes all fields as YAML that `load_recipe` reads."""
-        Path(path).write_text(yaml.safe_dump(asdict(self), sort_keys=False), encoding="utf-8")
+        """Writes all fields as YAML that `load_recipe` reads; a file that is there stays whole until then."""
+        aside = Path(path).with_name(f".{Path(path).name}.partial")
+        aside.write_text(yaml.safe_dump(asdict(self), sort_keys=False), encoding="utf-8")
+        os.replace(aside, path)
 
 
 @dataclass
@@ -219,11 +222,17 @@ def _file_arguments(path: str | Path) -> list[str]:
     return arguments
 
 
-def _file_fields(path: Path) -> dict[str, Any]:
-    fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+def _file_fields(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    above = (*above, path.resolve())
+    if above.count(above[-1]) > 1:
+        raise ValueError(f"{path} is its own base: {' -> '.join(map(str, above))}.")
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {error}") from error
     if not isinstance(fields, dict):
         raise ValueError(
             f"{path} must hold a mapping from fields of the recipe to values, got {type(fields).__name__}."
         )
     base = fields.pop("base", None)
-    return fields if base is None else _file_fields(path.parent / base) | fields
+    return fields if base is None else _file_fields(path.parent / base, above) | fields
