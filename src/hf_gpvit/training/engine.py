@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ class Progress:
     batches: int = 0  # that this process computed: gradient_accumulation_steps of them are a step
     num_corrupt: int = 0
     best: float = -math.inf
+    metrics: dict[str, float] = field(default_factory=dict)  # of the last evaluation
 
     def state_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -159,6 +160,9 @@ class Engine:
             num_workers=recipe.num_workers,
             drop_last=True,
             pin_memory=torch.accelerator.is_available(),
+            # every start of an epoch draws from it: a run that goes on amid one would have drawn once more than others
+            generator=torch.Generator(),
+            worker_init_fn=ignore_requests_to_end,
         )
         # a stream gives every process its own part already
         self.loader = loader if recipe.streaming else self.accelerator.prepare(loader)
@@ -214,6 +218,8 @@ class Engine:
     def run(self) -> dict[str, float]:
         """Trains to the end, from the newest checkpoint where `resume` is set."""
         self._start()
+        if self.progress.step == self.num_steps:  # at most, it was cut short while saving the last model
+            return self._finish(self.progress.metrics)
         metrics = {}
         with requested_to_end() as request:
             for batch in self._batches():
@@ -228,10 +234,8 @@ class Engine:
                 if is_last:
                     break
                 if self._all_agree(request):
-                    self._stop()
-        self._save_model("last", metrics)
-        self._finish()
-        return metrics
+                    self._stop(metrics if step % self.eval_steps == 0 else {})
+        return self._finish(metrics)
 
     def _start(self) -> None:
         if self.accelerator.is_main_process:
@@ -240,7 +244,12 @@ class Engine:
         if self.recipe.resume:
             self.checkpoints.load_newest()
         if self.recipe.trackers:
-            self.accelerator.init_trackers(self.folder.name, config=asdict(self.recipe))
+            # TensorBoard takes neither lists nor None
+            config = {
+                name: value if isinstance(value, (bool, int, float)) else str(value)
+                for name, value in asdict(self.recipe).items()
+            }
+            self.accelerator.init_trackers(self.folder.name, config=config)
         self.log = RunLog(self.accelerator, self.folder, self.progress.step, self.num_steps)
         self.losses, self.num_corrupt, self.time = [], [], time.perf_counter()
 
@@ -254,7 +263,13 @@ class Engine:
             loader = accelerate.skip_first_batches(self.loader, position) if position else self.loader
             if not self.recipe.streaming:
                 loader.set_epoch(epoch)
+            before = self.progress.batches
             yield from loader
+            if self.progress.batches == before:
+                raise ValueError(
+                    f"train_split={self.recipe.train_split!r} gives a process, or each of its "
+                    f"num_workers={self.recipe.num_workers}, fewer pictures than the {loader.batch_size} of a batch."
+                )
             epoch, position = epoch + 1, 0
 
     def _train_on(self, batch: dict[str, torch.Tensor]) -> None:
@@ -286,7 +301,7 @@ class Engine:
         self._check_losses(losses.tolist())
         figures = {
             "loss": losses.mean().item(),
-            "learning_rate": self.scheduler.get_last_lr()[-1],
+            "learning_rate": self.scheduler.get_last_lr()[0],
             "images_per_second": len(losses) * self.recipe.batch_size / seconds,
         }
         if self.progress.num_corrupt:
@@ -308,6 +323,8 @@ class Engine:
         if self.losses:
             self._log()
         self._check_weights()
+        # each process has its own statistics of BatchNorm since its last step, and the main process saves its own
+        accelerate.utils.broadcast(list(self.trained.buffers()))
         metrics = evaluate_model(
             self.trained,
             self.image_processor,
@@ -317,6 +334,7 @@ class Engine:
             skip_corrupt=self.recipe.skip_corrupt,
         )
         self.log.write(self.progress.step, {f"eval/{name}": value for name, value in metrics.items()})
+        self.progress.metrics = metrics
         main = next(iter(metrics.values()))
         if main > self.progress.best:
             self.progress.best = main
@@ -352,12 +370,14 @@ class Engine:
         requests = torch.tensor(int(request.is_set()), device=self.accelerator.device)
         return self.accelerator.reduce(requests, "sum").item() > 0
 
-    def _stop(self) -> None:
+    def _stop(self, metrics: dict[str, float]) -> None:
+        """Saves and ends; `metrics` are those of an evaluation after this step, which has saved the checkpoint."""
         if self.losses:
             self._log()
-        self._check_weights()
-        self.checkpoints.save(self.progress.step)
-        self._save_model("last", {})
+        if not metrics:
+            self._check_weights()
+            self.checkpoints.save(self.progress.step)
+        self._save_model("last", metrics)
         raise self._stopped(f"Asked to end, stopped after step {self.progress.step} of {self.num_steps}.")
 
     def _stopped(self, reason: str) -> TrainingStopped:
@@ -367,14 +387,17 @@ class Engine:
         kept = f"{complete[-1][1]} is kept; resume=True goes on from it" if complete else "There is no checkpoint yet"
         return TrainingStopped(f"{reason} {kept}.")
 
-    def _finish(self) -> None:
+    def _finish(self, metrics: dict[str, float]) -> dict[str, float]:
+        self._save_model("last", metrics)
         self.log.close()
         if self.accelerator.is_main_process:
             plot_curves(self.folder / "log.jsonl", self.folder / "curves.png")
         self.accelerator.end_training()
+        return metrics
 
 
 def build_accelerator(recipe: Recipe) -> accelerate.Accelerator:
+    check_trackers(recipe.trackers)
     return accelerate.Accelerator(
         mixed_precision=recipe.mixed_precision,
         gradient_accumulation_plugin=accelerate.utils.GradientAccumulationPlugin(
@@ -385,6 +408,17 @@ def build_accelerator(recipe: Recipe) -> accelerate.Accelerator:
         log_with=recipe.trackers or None,
         project_dir=recipe.output_dir,
     )
+
+
+def check_trackers(names: list[str]) -> None:
+    """Raises an error where Accelerate would go on without a tracker."""
+    available = [str(name) for name in accelerate.tracking.get_available_trackers()]
+    missing = [name for name in names if name not in ("all", *available)]
+    if missing:
+        raise ValueError(
+            f"trackers must be installed and known to Accelerate, got {', '.join(missing)}; "
+            f"there are {', '.join(available) or 'none'}."
+        )
 
 
 def check_folder(recipe: Recipe) -> None:
@@ -409,6 +443,11 @@ def check_folder(recipe: Recipe) -> None:
 def _is_free(folder: Path) -> bool:
     """Whether there is nothing in it but what a run has left that ended before its first checkpoint."""
     return folder.is_dir() and all(path.name in ("recipe.yaml", "log.jsonl") for path in folder.iterdir())
+
+
+def ignore_requests_to_end(worker: int) -> None:
+    """A SIGTERM goes to the whole group of processes, but the training process needs its workers to end well."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @contextmanager
