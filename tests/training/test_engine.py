@@ -203,7 +203,11 @@ def ask_to_end(loss):
     return loss
 
 
-@pytest.mark.parametrize("fields", [{}, {"ema_decay": 0.9, "mixup_alpha": 0.8, "num_workers": 1}], ids=["", "more"])
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"ema_decay": 0.9, "mixup_alpha": 0.8, "num_workers": 1}, {"drop_path_rate": 0.5, "batch_size": 2}],
+    ids=["", "more", "amid an epoch"],
+)
 def test_a_run_asked_to_end_goes_on_as_if_nothing_had_happened(classification, tmp_path, monkeypatch, fields):
     recipe = replace(classification, **fields)
     train(replace(recipe, output_dir=str(tmp_path / "whole")))
@@ -211,10 +215,144 @@ def test_a_run_asked_to_end_goes_on_as_if_nothing_had_happened(classification, t
         stop_at(patch, 4, ask_to_end)
         with pytest.raises(TrainingStopped, match=r"after step 4 of 6.*step-00000004.*resume"):
             train(recipe)
+    # 8 pictures: batches of 2 make step 4 the end of an epoch, so the run is cut once more, after step 5
+    with monkeypatch.context() as patch:
+        stop_at(patch, 1, ask_to_end)
+        with pytest.raises(TrainingStopped, match=r"after step 5 of 6"):
+            train(replace(recipe, resume=True))
     train(replace(recipe, resume=True))
     assert_same_weights(tmp_path / "run/last", tmp_path / "whole/last")
     steps = [record["step"] for record in read_log(tmp_path / "run/log.jsonl") if "loss" in record]
-    assert steps == [2, 3, 4, 6]
+    assert steps == [2, 3, 4, 5, 6]
+
+
+def test_a_finished_run_ends_again(classification, tmp_path):
+    metrics = train(classification)
+    log = (tmp_path / "run/log.jsonl").read_text()
+    (tmp_path / "run/last/metrics.json").unlink()
+    assert train(replace(classification, resume=True)) == metrics
+    assert json.loads((tmp_path / "run/last/metrics.json").read_text()) == {"step": 6} | metrics
+    assert (tmp_path / "run/log.jsonl").read_text() == log
+
+
+def test_asked_to_end_while_evaluating(classification, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "evaluate_model", lambda *_, **__: ask_to_end({"accuracy": 0.5}))
+    with pytest.raises(TrainingStopped, match="after step 3"):
+        train(classification)
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["step-00000003"]
+    assert json.loads((tmp_path / "run/last/metrics.json").read_text()) == {"step": 3, "accuracy": 0.5}
+
+
+def test_best_is_remembered_when_a_run_goes_on(classification, tmp_path, monkeypatch):
+    figures = iter([0.9, 0.7])
+    monkeypatch.setattr(engine, "evaluate_model", lambda *_, **__: {"accuracy": next(figures)})
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4, ask_to_end)
+        with pytest.raises(TrainingStopped):
+            train(classification)
+    train(replace(classification, resume=True))
+    assert json.loads((tmp_path / "run/best/metrics.json").read_text()) == {"step": 3, "accuracy": 0.9}
+
+
+def test_a_full_disk_keeps_the_former_checkpoint(classification, tmp_path, monkeypatch):
+    save_state = engine.accelerate.Accelerator.save_state
+
+    def full(accelerator, folder):
+        if "00000006" in folder:
+            raise RuntimeError("unexpected pos 1 vs 0")  # so PyTorch says it
+        return save_state(accelerator, folder)
+
+    monkeypatch.setattr(engine.accelerate.Accelerator, "save_state", full)
+    with pytest.raises(OSError, match="step-00000006"):
+        train(classification)
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["step-00000003"]
+
+
+def rates_and_norms(monkeypatch):
+    """Lists that fill with the learning rates and the gradient's norm of each step that AdamW does."""
+    seen, step = [], torch.optim.AdamW.step
+
+    def seeing(optimizer, *arguments, **keywords):
+        gradients = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
+        norm = torch.nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None]).item()
+        seen.append(([group["lr"] for group in optimizer.param_groups], norm))
+        return step(optimizer, *arguments, **keywords)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", seeing)
+    return seen
+
+
+def test_warm_up_schedule_head_and_clipping_reach_the_optimizer(classification, tmp_path, monkeypatch):
+    seen = rates_and_norms(monkeypatch)
+    fields = {"gradient_accumulation_steps": 2, "max_steps": 4, "learning_rate": 1e-3, "max_grad_norm": 1e-2}
+    schedule = {"schedule": "poly", "warmup_steps": 2, "warmup_start_ratio": 0.5, "head_learning_rate_factor": 10}
+    train(replace(classification, **fields, **schedule))
+    # trunk and head, each with what decays and what doesn't; half, three quarters and all of 1, 3/4, 1/2, 1/4
+    expected = [[rate, rate, 10 * rate, 10 * rate] for rate in (0.5e-3, 0.5625e-3, 0.5e-3, 0.25e-3)]
+    assert [rates for rates, _ in seen] == [pytest.approx(rates) for rates in expected]
+    assert all(norm <= 1.001e-2 for _, norm in seen)
+    assert read_log(tmp_path / "run/log.jsonl")[0]["learning_rate"] == pytest.approx(0.5e-3)  # the trunk's, of step 3
+
+
+def test_gradients_start_at_zero_in_every_step(classification, monkeypatch):
+    seen = rates_and_norms(monkeypatch)
+    # the same gradient in all steps: next to no learning, and one batch of all pictures
+    monkeypatch.setattr(engine.TASKS["image-classification"], "loss", constant_loss)
+    train(replace(classification, gradient_accumulation_steps=2, max_steps=3, batch_size=4, weight_decay=0.0))
+    assert [norm for _, norm in seen] == [pytest.approx(seen[0][1])] * 3
+
+
+def constant_loss(task, model, pixel_values, labels):
+    return model(pixel_values=pixel_values).logits.sum() * 0 + model.classifier.bias.sum()
+
+
+def test_what_is_evaluated_is_what_is_saved(classification, tmp_path, monkeypatch):
+    evaluated = []
+
+    def evaluate(model, *_, **__):
+        evaluated.append({name: value.clone() for name, value in model.state_dict().items()})
+        return {"accuracy": 0.5}
+
+    monkeypatch.setattr(engine, "evaluate_model", evaluate)
+    train(replace(classification, ema_decay=0.5, eval_steps=6))
+    saved = weights(tmp_path / "run/best")
+    assert all(torch.equal(value, saved[name]) for name, value in evaluated[0].items())
+    live = weights(tmp_path / "run/checkpoints/step-00000006")
+    assert not all(torch.equal(value, saved[name]) for name, value in live.items())
+
+
+def test_epochs_differ_in_order_and_augmentation(classification, monkeypatch):
+    seen, loss = [], engine.TASKS["image-classification"].loss
+
+    def seeing(task, model, pixel_values, labels):
+        seen.append((labels.tolist(), pixel_values.clone()))
+        return loss(task, model, pixel_values, labels)
+
+    monkeypatch.setattr(engine.TASKS["image-classification"], "loss", seeing)
+    train(replace(classification, batch_size=3, max_steps=0, num_train_epochs=3, eval_steps=6))
+    assert [len(labels) for labels, _ in seen] == [3] * 6  # of 8 pictures, 2 are left out in each epoch
+    assert len({tuple(seen[epoch][0] + seen[epoch + 1][0]) for epoch in (0, 2, 4)}) > 1
+    pictures = [picture for _, batch in seen for picture in batch]
+    assert not any(torch.equal(one, other) for i, one in enumerate(pictures) for other in pictures[:i])
+
+
+def test_weights_that_are_not_finite_are_not_saved(classification, tmp_path, monkeypatch):
+    step, calls = torch.optim.AdamW.step, []
+
+    def breaking(optimizer, *arguments, **keywords):
+        step(optimizer, *arguments, **keywords)
+        calls.append(optimizer)
+        if len(calls) == 6:  # the last one: its loss was finite
+            optimizer.param_groups[0]["params"][0].data.fill_(math.nan)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", breaking)
+    with pytest.raises(TrainingStopped, match=r"after step 6.*step-00000003 is kept"):
+        train(classification)
+
+
+def test_a_tracker_that_is_not_there_is_named(classification):
+    with pytest.raises(ValueError, match="trackers.*no-such"):
+        train(replace(classification, trackers=["no-such"]))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(classification, tmp_path, monkeypatch):
@@ -272,7 +410,20 @@ def test_a_corrupt_picture_is_named_or_counted(classification, photos, tmp_path)
     assert read_log(tmp_path / "run/log.jsonl")[0]["num_corrupt"] == 2  # in each of two epochs
 
 
-def test_gradient_checkpointing_and_compile_train(classification, tmp_path):
+def test_a_stream_shorter_than_a_batch_ends(classification, photos, tmp_path):
+    files = sorted((photos / "classification/train").rglob("*.png"))
+    columns = {"image": [str(file) for file in files], "label": [file.parent.name for file in files]}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(COLORS))})
+    samples = datasets.Dataset.from_dict(columns, features=features)
+    for split in ("train", "test"):
+        samples.to_parquet(tmp_path / f"data/{split}-00000-of-00001.parquet")
+    recipe = replace(classification, dataset=str(tmp_path / "data"), streaming=True)
+    assert train(recipe)
+    with pytest.raises(ValueError, match="fewer pictures than the 16 of a batch"):
+        train(replace(recipe, batch_size=16, output_dir=str(tmp_path / "short")))
+
+
+def test_gradient_checkpointing_trains(classification, tmp_path):
     train(replace(classification, gradient_checkpointing=True, output_dir=str(tmp_path / "checkpointed")))
     train(classification)
     for name, value in weights(tmp_path / "run/last").items():

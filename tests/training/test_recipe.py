@@ -61,6 +61,9 @@ def test_a_saved_recipe_is_the_same(tmp_path):
         ("resize_size: [512, 256]", "resize_size must be"),
         ("streaming: true", "max_steps must be given"),
         ("- a list", "must hold a mapping"),
+        ("base: a.yaml", "a.yaml is its own base"),
+        ("learning_rate: [1", "a.yaml is no YAML"),
+        ("seed: -1", "seed must be at least 0"),
     ],
 )
 def test_mistakes_are_named(tmp_path, text, message):
