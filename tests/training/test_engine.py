@@ -20,60 +20,16 @@ import signal
 from dataclasses import replace
 
 import datasets
-import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModelForImageClassification, AutoModelForSemanticSegmentation
 
+from colored_photos import COLORS
 from families import FAMILIES, GPVIT
 from hf_gpvit.training import ClassificationRecipe, SegmentationRecipe, TrainingStopped, engine, train
 from hf_gpvit.training.run_log import read_log
-
-
-COLORS = {"blue": (20, 40, 200), "red": (200, 40, 20)}
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    """Accelerate keeps its settings for the whole process."""
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-def save(pixels, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    """A folder for each task: red or blue pictures, and pictures that are blue above and red below."""
-    root = tmp_path_factory.mktemp("photos")
-    generator = np.random.default_rng(0)
-    for index in range(12):
-        noise = generator.integers(-20, 20, (40, 48, 3))
-        name = list(COLORS)[index % 2]
-        split = "test" if index >= 8 else "train"
-        save(np.clip(COLORS[name] + noise, 0, 255), root / "classification" / split / name / f"{index}.png")
-        below = np.arange(40)[:, None, None] >= 10 + 2 * index
-        pixels = np.where(below, COLORS["red"], COLORS["blue"]) + noise
-        save(np.clip(pixels, 0, 255), root / "segmentation" / split / "images" / f"{index}.png")
-        save(np.broadcast_to(below[..., 0], (40, 48)), root / "segmentation" / split / "masks" / f"{index}.png")
-    (root / "segmentation" / "classes.json").write_text('["blue", "red"]')
-    return root
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """A folder with a tiny classifier of each family."""
-    root = tmp_path_factory.mktemp("models")
-    for family in FAMILIES:
-        torch.manual_seed(0)
-        family.classifier_class(family.config(initializer_range=0.02)).save_pretrained(root / family.name)
-    return root
 
 
 @pytest.fixture
