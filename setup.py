@@ -20,7 +20,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = (ROOT / "src/hf_gpvit/version.txt").read_text(encoding="utf-8").strip()
 
-TRAIN = ["accelerate>=1.1", "datasets>=3", "evaluate>=0.4", "matplotlib>=3.8"]
+TRAIN = ["accelerate>=1.1", "datasets>=3", "evaluate>=0.4", "matplotlib>=3.8", "torchdata>=0.11"]
 HUB = ["jinja2>=3"]
 DEV = ["parameterized>=0.9", "pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", "torchmetrics>=1.4"]
 

@@ -366,15 +366,46 @@ def test_a_corrupt_picture_is_named_or_counted(classification, photos, tmp_path)
     assert read_log(tmp_path / "run/log.jsonl")[0]["num_corrupt"] == 2  # in each of two epochs
 
 
-def test_a_stream_shorter_than_a_batch_ends(classification, photos, tmp_path):
+@pytest.fixture(scope="module")
+def parquet(photos, tmp_path_factory):
+    """The classification photos as a folder of parquet files, four of them to train on."""
+    root = tmp_path_factory.mktemp("parquet")
     files = sorted((photos / "classification/train").rglob("*.png"))
     columns = {"image": [str(file) for file in files], "label": [file.parent.name for file in files]}
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(COLORS))})
     samples = datasets.Dataset.from_dict(columns, features=features)
-    for split in ("train", "test"):
-        samples.to_parquet(tmp_path / f"data/{split}-00000-of-00001.parquet")
-    recipe = replace(classification, dataset=str(tmp_path / "data"), streaming=True)
-    assert train(recipe)
+    samples.to_parquet(root / "test-00000-of-00001.parquet")
+    for index in range(4):
+        samples.shard(4, index).to_parquet(root / f"train-{index:05d}-of-00004.parquet")
+    return root
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_stream_goes_on_where_it_was(classification, parquet, tmp_path, monkeypatch, num_workers):
+    fields = {"dataset": str(parquet), "streaming": True, "num_workers": num_workers, "batch_size": 2, "max_steps": 12}
+    recipe = replace(classification, **fields)
+    train(replace(recipe, output_dir=str(tmp_path / "whole")))
+    for step in (3, 5, 8):  # within an epoch and at the end of one
+        with monkeypatch.context() as patch:
+            stop_at(patch, step - last_step(tmp_path / "run"), ask_to_end)
+            with pytest.raises(TrainingStopped, match=f"after step {step} of 12"):
+                train(replace(recipe, resume=True))
+    train(replace(recipe, resume=True))
+    assert_same_weights(tmp_path / "run/last", tmp_path / "whole/last")
+
+
+def last_step(run):
+    return max((record["step"] for record in read_log(run / "log.jsonl")), default=0)
+
+
+def test_checkpoints_have_a_rhythm_of_their_own(classification, tmp_path):
+    train(replace(classification, eval_steps=6, save_steps=2, max_checkpoints=5))
+    names = [path.name for path in sorted((tmp_path / "run/checkpoints").iterdir())]
+    assert names == ["step-00000002", "step-00000004", "step-00000006"]
+
+
+def test_a_stream_shorter_than_a_batch_ends(classification, parquet, tmp_path):
+    recipe = replace(classification, dataset=str(parquet), streaming=True)
     with pytest.raises(ValueError, match="fewer pictures than the 16 of a batch"):
         train(replace(recipe, batch_size=16, output_dir=str(tmp_path / "short")))
 

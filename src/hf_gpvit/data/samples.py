@@ -20,6 +20,7 @@ nor on what was made before. A resumed run sees what an uninterrupted one sees, 
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ from .rows import RowReader, undecoded
 
 split_dataset_by_node = import_extra("datasets.distributed").split_dataset_by_node
 logger = logging.get_logger(__name__)
+
+# Rows of a stream that are shuffled among themselves; they wait encoded, some 100 MB of photographs.
+BLOCK_SIZE = 1000
 
 
 class TrainingSamples(torch.utils.data.Dataset):
@@ -100,12 +104,14 @@ class StreamedSamples(torch.utils.data.IterableDataset):
     its own: more workers than `dataset.num_shards` have nothing to do). The augmentation of a sample is a function of
     (`seed`, epoch, encoded picture), because a part of a stream doesn't know the number of its rows in the whole.
 
-    `state_dict` and `load_state_dict` are the dataset's own: iteration goes on after the last sample. They follow what
-    this object yields in its own process; workers have copies. The content of a shuffle buffer is not part of them.
+    Rows are read in blocks, and the rows of a block come in another order in each epoch. Blocks follow each other as
+    they are stored, so what is stored class by class should be shuffled once.
+
+    `state_dict` and `load_state_dict` are for torchdata's `StatefulDataLoader`: iteration goes on after the last
+    sample, by reading the current block again. They follow what is yielded in one process; workers have copies.
 
     Args:
-        dataset: `datasets.IterableDataset` with the columns and known features of `TrainingSamples`' one, shuffled
-            (with the same seed in all processes) if it is to be.
+        dataset: `datasets.IterableDataset` with the columns and known features of `TrainingSamples`' one.
         transform, num_labels, seed: As in `TrainingSamples`.
         skip_corrupt: Skip pictures that can't be decoded rather than raise. Default False.
         process_index, num_processes: Which part of the stream this process reads. Default: all of it.
@@ -132,25 +138,27 @@ class StreamedSamples(torch.utils.data.IterableDataset):
         self.transform = transform
         self.seed = seed
         self.skip_corrupt = skip_corrupt
-        self._resumed_epoch = None
+        # the dataset's state before the current block, the block's number, and how much of it was yielded
+        self._state = {"epoch": 0, "start": None, "block": 0, "position": 0}
+        self._resumed = None
 
     def set_epoch(self, epoch: int) -> None:
-        """Another order, if the dataset is shuffled, and other augmentations. Call it before an epoch's batches."""
+        """Another order and other augmentations. Call it before an epoch's batches are drawn."""
         self.dataset.set_epoch(epoch)
 
-    def state_dict(self) -> dict:
-        return self.dataset.state_dict()
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self._state)
 
-    def load_state_dict(self, state_dict: dict) -> None:
-        self._resumed_epoch = state_dict["epoch"]
-        self.dataset.load_state_dict(state_dict)
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._state = self._resumed = dict(state_dict)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        epoch = self.dataset.epoch
-        num_corrupt, empty = 0, True
-        for position, row in enumerate(self.dataset):
+        epoch, resumed = self.dataset.epoch, self._resumed
+        is_resumed = resumed is not None and resumed["epoch"] == epoch
+        num_corrupt, empty = 0, not is_resumed
+        for place, row in self._rows(epoch, resumed if is_resumed else None):
             try:
-                image, target = self.reader.read(row, f"row {position} of this worker's part")
+                image, target = self.reader.read(row, place)
             except UnreadablePictureError as error:
                 if not self.skip_corrupt:
                     raise
@@ -161,8 +169,25 @@ class StreamedSamples(torch.utils.data.IterableDataset):
                 sample = _sample(self.transform, image, target)
             yield sample | {"num_corrupt": num_corrupt}
             num_corrupt, empty = 0, False
-        if num_corrupt and empty and epoch != self._resumed_epoch:
+        if num_corrupt and empty:
             raise ValueError(f"None of the {num_corrupt} samples of this worker's part of the stream can be read.")
+
+    def _rows(self, epoch: int, resumed: dict[str, Any] | None) -> Iterator[tuple[str, dict]]:
+        """Places and undecoded rows, block by block, each block in an order that seed, epoch and its number decide."""
+        start, number, done = None, 0, 0
+        if resumed is not None:
+            start, number, done = resumed["start"], resumed["block"], resumed["position"]
+        if start is not None:
+            self.dataset.load_state_dict(start)
+        rows = iter(self.dataset)
+        while block := list(islice(rows, BLOCK_SIZE)):
+            following = self.dataset.state_dict()
+            with _random_state(self.seed, epoch, number):
+                order = torch.randperm(len(block)).tolist()
+            for position in range(done, len(block)):
+                self._state = {"epoch": epoch, "start": start, "block": number, "position": position + 1}
+                yield f"row {number * BLOCK_SIZE + order[position]} of this worker's part", block[order[position]]
+            start, number, done = following, number + 1, 0
 
 
 def _reader(dataset, transform: Callable, num_labels: int) -> RowReader:

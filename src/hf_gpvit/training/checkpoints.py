@@ -17,7 +17,9 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
+import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
@@ -35,12 +37,15 @@ class Checkpoints:
         accelerator: Whose state they are: model, optimizer, scaler, random numbers, and what was registered with it.
         root: Folder to keep them in.
         keep: How many to keep.
+        loader: A DataLoader with a `state_dict` of its own, different in each process. Default: none.
     """
 
-    def __init__(self, accelerator: Accelerator, root: Path, keep: int):
+    def __init__(self, accelerator: Accelerator, root: Path, keep: int, loader: Any = None):
         self.accelerator = accelerator
         self.root = root
         self.keep = keep
+        self.loader = loader
+        self.loader_file = f"loader_{accelerator.process_index}.bin"
 
     def save(self, step: int) -> Path:
         """Saves the state after `step` optimizer steps. Every process must call it."""
@@ -50,6 +55,8 @@ class Checkpoints:
         self.accelerator.wait_for_everyone()
         try:
             self.accelerator.save_state(str(partial))
+            if self.loader is not None:
+                torch.save(self.loader.state_dict(), partial / self.loader_file)
         except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a full disk
             raise OSError(f"Can't save the checkpoint {folder}: {error}") from error
         self.accelerator.wait_for_everyone()
@@ -69,6 +76,10 @@ class Checkpoints:
             return None
         _, folder = complete[-1]
         self.accelerator.load_state(str(folder))
+        if self.loader is not None:
+            if not (folder / self.loader_file).exists():
+                raise ValueError(f"{folder} is of a run with fewer processes: a stream goes on with as many only.")
+            self.loader.load_state_dict(torch.load(folder / self.loader_file))
         return folder
 
     def complete(self) -> list[tuple[int, Path]]:

@@ -13,6 +13,7 @@
 # limitations under the License.
 """One loop that trains classifiers and segmentors, on Accelerate."""
 
+import copy
 import json
 import math
 import signal
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
@@ -46,8 +48,6 @@ from .tasks import TASKS
 
 accelerate = import_extra("accelerate")
 
-# Pictures of a stream among which the next one is drawn.
-SHUFFLE_BUFFER = 1000
 # Fields with which a run may go on differently.
 FREE_FIELDS = ("output_dir", "resume", "num_workers", "logging_steps", "max_checkpoints", "trackers")
 
@@ -61,7 +61,7 @@ class Progress:
     """Where a run stands; part of its checkpoints."""
 
     step: int = 0
-    batches: int = 0  # that this process computed: gradient_accumulation_steps of them are a step
+    epoch: int = 0  # of a stream, whose length nobody knows
     num_corrupt: int = 0
     best: float = -math.inf
     metrics: dict[str, float] = field(default_factory=dict)  # of the last evaluation
@@ -100,13 +100,12 @@ class Engine:
         self.accelerator = build_accelerator(recipe)
         accelerate.utils.set_seed(recipe.seed)
         self._load_data()
-        self._build_model()
-        self._build_loader()
-        self._build_optimizer()
+        self._prepare(self._build_model())
         self.progress = Progress()
         stateful = [self.scheduler, self.progress, *([self.average] if self.average else [])]
         self.accelerator.register_for_checkpointing(*stateful)
-        self.checkpoints = Checkpoints(self.accelerator, self.folder / "checkpoints", recipe.max_checkpoints)
+        stream = self.loader if recipe.streaming else None
+        self.checkpoints = Checkpoints(self.accelerator, self.folder / "checkpoints", recipe.max_checkpoints, stream)
         accelerate.utils.set_seed(recipe.seed, device_specific=True)  # each process drops paths of its own
 
     def _load_data(self) -> None:
@@ -127,7 +126,7 @@ class Engine:
             )
         self.train_set, self.test_set, self.class_names = data.train, data.test, data.class_names
 
-    def _build_model(self) -> None:
+    def _build_model(self) -> PreTrainedModel:
         recipe = self.recipe
         self.task = TASKS[recipe.task](recipe, len(self.class_names))
         model = build_model(
@@ -138,34 +137,48 @@ class Engine:
         if recipe.sync_batch_norm:
             model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.image_processor = self.task.image_processor(model)
-        self.model = self.accelerator.prepare(model)
+        return model
+
+    def _prepare(self, model: PreTrainedModel) -> None:
+        """Everything that Accelerate puts something around."""
+        recipe = self.recipe
+        self.sharded = self.accelerator.distributed_type == accelerate.DistributedType.FSDP
+        if self.sharded and recipe.ema_decay:
+            raise ValueError(f"ema_decay must be 0 where weights are shared out (FSDP), got {recipe.ema_decay}.")
+        # shards can't be evaluated, nor saved as a model
+        self.whole = copy.deepcopy(model).to(self.accelerator.device) if self.sharded else None
+        loader, optimizer = self._build_loader(), self._build_optimizer(model)
+        # not prepared, because Accelerate would step it once for each process
+        self.scheduler = LambdaLR(optimizer, self._learning_rate_factor)
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        # a stream gives every process its own part already
+        self.loader = loader if recipe.streaming else self.accelerator.prepare(loader)
         self.average = None
         if recipe.ema_decay:
             average = get_ema_multi_avg_fn(recipe.ema_decay)
             self.average = AveragedModel(self.unwrapped, multi_avg_fn=average, use_buffers=True)
 
-    def _build_loader(self) -> None:
+    def _build_loader(self) -> DataLoader:
         recipe = self.recipe
         what = (self.task.transform(self.image_processor), len(self.class_names), recipe.seed, recipe.skip_corrupt)
         if recipe.streaming:
-            stream = self.train_set.shuffle(recipe.seed, buffer_size=SHUFFLE_BUFFER)
             process = (self.accelerator.process_index, self.accelerator.num_processes)
-            self.samples = StreamedSamples(stream, *what, *process)
+            self.samples = StreamedSamples(self.train_set, *what, *process)
         else:
             self.samples = TrainingSamples(self.train_set, *what)
-        loader = DataLoader(
+        loader_class = stateful_loader_class() if recipe.streaming else DataLoader
+        return loader_class(
             self.samples,
             batch_size=self._batch_size_of_process(),
             shuffle=None if recipe.streaming else True,
             num_workers=recipe.num_workers,
+            persistent_workers=recipe.num_workers > 0 and not recipe.streaming,
             drop_last=True,
             pin_memory=torch.accelerator.is_available(),
             # every start of an epoch draws from it: a run that goes on amid one would have drawn once more than others
             generator=torch.Generator(),
             worker_init_fn=ignore_requests_to_end,
         )
-        # a stream gives every process its own part already
-        self.loader = loader if recipe.streaming else self.accelerator.prepare(loader)
 
     def _batch_size_of_process(self) -> int:
         recipe, num_processes = self.recipe, self.accelerator.num_processes
@@ -182,28 +195,23 @@ class Engine:
             )
         return recipe.batch_size // parts
 
-    def _build_optimizer(self) -> None:
+    def _build_optimizer(self, model: PreTrainedModel) -> torch.optim.Optimizer:
         recipe = self.recipe
-        groups = parameter_groups(
-            self.unwrapped,
-            recipe.learning_rate,
-            recipe.weight_decay,
-            recipe.no_decay,
-            recipe.head_learning_rate_factor,
-        )
         # a stream's length is unknown: it counts as one epoch
-        steps = recipe.max_steps if recipe.streaming else len(self.loader) // recipe.gradient_accumulation_steps
-        self.num_steps = recipe.max_steps or math.ceil(recipe.num_train_epochs * steps)
+        steps = recipe.max_steps if recipe.streaming else len(self.samples) // recipe.batch_size
+        self.num_steps = recipe.max_steps or max(1, round(recipe.num_train_epochs * steps))
+        self.warmup_steps = recipe.warmup_steps or round(recipe.warmup_epochs * steps)
         self.eval_steps = recipe.eval_steps or steps
-        warmup_steps = recipe.warmup_steps or round(recipe.warmup_epochs * steps)
+        self.save_steps = recipe.save_steps or self.eval_steps
+        factor = recipe.head_learning_rate_factor
+        return torch.optim.AdamW(
+            parameter_groups(model, recipe.learning_rate, recipe.weight_decay, recipe.no_decay, factor)
+        )
 
-        def factor(step: int) -> float:
-            schedule = (recipe.schedule, warmup_steps, recipe.warmup_start_ratio, recipe.min_learning_rate_ratio)
-            return learning_rate_factor(step, self.num_steps, *schedule)
-
-        self.optimizer = self.accelerator.prepare(torch.optim.AdamW(groups))
-        # not prepared, because Accelerate would step it once for each process
-        self.scheduler = LambdaLR(self.optimizer.optimizer, factor)
+    def _learning_rate_factor(self, step: int) -> float:
+        recipe = self.recipe
+        schedule = (recipe.schedule, self.warmup_steps, recipe.warmup_start_ratio, recipe.min_learning_rate_ratio)
+        return learning_rate_factor(step, self.num_steps, *schedule)
 
     @property
     def unwrapped(self) -> PreTrainedModel:
@@ -212,30 +220,39 @@ class Engine:
 
     @property
     def trained(self) -> PreTrainedModel:
-        """What is evaluated and saved: the averaged weights where they are averaged."""
+        """What is evaluated and saved: the averaged weights if they are averaged, gathered if they are shared out."""
+        if self.sharded:
+            options = StateDictOptions(full_state_dict=True)
+            self.whole.load_state_dict(get_model_state_dict(self.unwrapped, options=options))
+            return self.whole
         return self.average.module if self.average else self.unwrapped
 
     def run(self) -> dict[str, float]:
         """Trains to the end, from the newest checkpoint where `resume` is set."""
         self._start()
         if self.progress.step == self.num_steps:  # at most, it was cut short while saving the last model
-            return self._finish(self.progress.metrics)
-        metrics = {}
+            return self._finish()
         with requested_to_end() as request:
             for batch in self._batches():
                 self._train_on(batch)
-                if not self.accelerator.sync_gradients:
-                    continue
-                step, is_last = self.progress.step, self.progress.step == self.num_steps
-                if step % self.recipe.logging_steps == 0 or is_last:
-                    self._log()
-                if step % self.eval_steps == 0 or is_last:
-                    metrics = self._evaluate()
-                if is_last:
+                if self.accelerator.sync_gradients and self._is_end_after_step(request):
                     break
-                if self._all_agree(request):
-                    self._stop(metrics if step % self.eval_steps == 0 else {})
-        return self._finish(metrics)
+        return self._finish()
+
+    def _is_end_after_step(self, request: threading.Event) -> bool:
+        """Logs, evaluates and saves where it is time to, and says whether that was the last step."""
+        step, is_last = self.progress.step, self.progress.step == self.num_steps
+        if step % self.recipe.logging_steps == 0 or is_last:
+            self._log()
+        if step % self.eval_steps == 0 or is_last:
+            self._evaluate()
+        is_stopping = not is_last and self._all_agree(request)
+        if step % self.save_steps == 0 or is_last or is_stopping:
+            self._save_checkpoint()
+        if is_stopping:
+            self._save_model("last", self.progress.metrics if step % self.eval_steps == 0 else {})
+            raise self._stopped(f"Asked to end, stopped after step {step} of {self.num_steps}.")
+        return is_last
 
     def _start(self) -> None:
         if self.accelerator.is_main_process:
@@ -255,22 +272,26 @@ class Engine:
 
     def _batches(self) -> Iterator[dict[str, torch.Tensor]]:
         """Endless batches, from where the run stands: each epoch in another order, which its number decides."""
-        epoch, position = 0, 0
-        if not self.recipe.streaming:
-            epoch, position = divmod(self.progress.batches, len(self.loader))
+        parts = self.recipe.gradient_accumulation_steps
+        position = 0 if self.recipe.streaming else self.progress.step * parts % len(self.loader)
+        epoch = self.progress.epoch if self.recipe.streaming else self.progress.step * parts // len(self.loader)
+        is_resumed = self.progress.step > 0
         while True:
+            self.progress.epoch = epoch
             self.samples.set_epoch(epoch)
             loader = accelerate.skip_first_batches(self.loader, position) if position else self.loader
             if not self.recipe.streaming:
                 loader.set_epoch(epoch)
-            before = self.progress.batches
-            yield from loader
-            if self.progress.batches == before:
+            number = -1
+            for number, batch in enumerate(loader):  # noqa: B007
+                yield batch
+            # what a run that goes on had done of its epoch may have been all of it
+            if number < 0 and not is_resumed:
                 raise ValueError(
-                    f"train_split={self.recipe.train_split!r} gives a process, or each of its "
-                    f"num_workers={self.recipe.num_workers}, fewer pictures than the {loader.batch_size} of a batch."
+                    f"train_split={self.recipe.train_split!r} gives a process, or each of its num_workers="
+                    f"{self.recipe.num_workers}, fewer pictures than the {self.loader.batch_size} of a batch."
                 )
-            epoch, position = epoch + 1, 0
+            epoch, position, is_resumed = epoch + 1, 0, False
 
     def _train_on(self, batch: dict[str, torch.Tensor]) -> None:
         self.model.train()
@@ -284,7 +305,6 @@ class Engine:
             self.optimizer.zero_grad()
         self.losses.append(loss.detach())
         self.num_corrupt.append(batch["num_corrupt"].sum())
-        self.progress.batches += 1
         if self.accelerator.sync_gradients:
             self.scheduler.step()
             if self.average:
@@ -319,14 +339,14 @@ class Engine:
                     f"The loss became {loss} at step {step}. Try a lower learning_rate, or max_grad_norm."
                 )
 
-    def _evaluate(self) -> dict[str, float]:
+    def _evaluate(self) -> None:
         if self.losses:
             self._log()
-        self._check_weights()
         # each process has its own statistics of BatchNorm since its last step, and the main process saves its own
-        accelerate.utils.broadcast(list(self.trained.buffers()))
+        model = self.trained
+        accelerate.utils.broadcast(list(model.buffers()))
         metrics = evaluate_model(
-            self.trained,
+            model,
             self.image_processor,
             self.test_set,
             settings=self.task.evaluation_settings,
@@ -339,21 +359,29 @@ class Engine:
         if main > self.progress.best:
             self.progress.best = main
             self._save_model("best", metrics)
+        self.time = time.perf_counter()
+
+    def _save_checkpoint(self) -> None:
+        if self.losses:
+            self._log()
+        self._check_weights()
         self.checkpoints.save(self.progress.step)
         self.time = time.perf_counter()
-        return metrics
 
     def _check_weights(self) -> None:
         """A checkpoint must never hold what a step with a finite loss and an infinite gradient leaves."""
-        if not all(parameter.isfinite().all() for parameter in self.unwrapped.parameters()):
+        parts = (getattr(weight, "to_local", lambda weight=weight: weight)() for weight in self.unwrapped.parameters())
+        infinite = torch.tensor(sum(not part.isfinite().all() for part in parts), device=self.accelerator.device)
+        if self.accelerator.reduce(infinite, "sum") > 0:
             raise self._stopped(f"Weights are not finite after step {self.progress.step}. Try a lower learning_rate.")
 
     def _save_model(self, name: str, metrics: dict[str, float]) -> None:
+        model = self.trained  # gathered by all processes together
         self.accelerator.wait_for_everyone()
         if not self.accelerator.is_main_process:
             return
         with atomic_folder(self.folder / name, keep_older=False) as folder:
-            self.trained.save_pretrained(folder)
+            model.save_pretrained(folder)
             self.image_processor.save_pretrained(folder)
             record = {name: None if math.isnan(value) else value for name, value in metrics.items()}
             (folder / "metrics.json").write_text(
@@ -370,16 +398,6 @@ class Engine:
         requests = torch.tensor(int(request.is_set()), device=self.accelerator.device)
         return self.accelerator.reduce(requests, "sum").item() > 0
 
-    def _stop(self, metrics: dict[str, float]) -> None:
-        """Saves and ends; `metrics` are those of an evaluation after this step, which has saved the checkpoint."""
-        if self.losses:
-            self._log()
-        if not metrics:
-            self._check_weights()
-            self.checkpoints.save(self.progress.step)
-        self._save_model("last", metrics)
-        raise self._stopped(f"Asked to end, stopped after step {self.progress.step} of {self.num_steps}.")
-
     def _stopped(self, reason: str) -> TrainingStopped:
         self.log.close()
         self.accelerator.end_training()
@@ -387,13 +405,13 @@ class Engine:
         kept = f"{complete[-1][1]} is kept; resume=True goes on from it" if complete else "There is no checkpoint yet"
         return TrainingStopped(f"{reason} {kept}.")
 
-    def _finish(self, metrics: dict[str, float]) -> dict[str, float]:
-        self._save_model("last", metrics)
+    def _finish(self) -> dict[str, float]:
+        self._save_model("last", self.progress.metrics)
         self.log.close()
         if self.accelerator.is_main_process:
             plot_curves(self.folder / "log.jsonl", self.folder / "curves.png")
         self.accelerator.end_training()
-        return metrics
+        return self.progress.metrics
 
 
 def build_accelerator(recipe: Recipe) -> accelerate.Accelerator:
@@ -408,6 +426,11 @@ def build_accelerator(recipe: Recipe) -> accelerate.Accelerator:
         log_with=recipe.trackers or None,
         project_dir=recipe.output_dir,
     )
+
+
+def stateful_loader_class() -> type[DataLoader]:
+    """A DataLoader whose workers say how far they have read a stream."""
+    return import_extra("torchdata.stateful_dataloader").StatefulDataLoader
 
 
 def check_trackers(names: list[str]) -> None:

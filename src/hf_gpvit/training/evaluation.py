@@ -78,8 +78,8 @@ def evaluate_model(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
     if accelerator is not None:
-        _check_weights_are_whole(accelerator)
         model = accelerator.unwrap_model(model)
+        _check_weights_are_whole(model)
     model = getattr(model, "_orig_mod", model)  # of torch.compile: sizes differ from picture to picture
     is_segmentor = "ForSemanticSegmentation" in type(model).__name__
     if settings is not None and not is_segmentor:
@@ -181,10 +181,10 @@ def _sum_over_processes(counts: torch.Tensor, accelerator: Accelerator | None) -
     return counts if accelerator is None else accelerator.reduce(counts.to(accelerator.device), "sum").cpu()
 
 
-def _check_weights_are_whole(accelerator: Accelerator) -> None:
-    kind = accelerator.distributed_type
-    plugin = accelerator.state.deepspeed_plugin
-    if kind == "FSDP" or (plugin is not None and plugin.zero_stage == 3):
+def _check_weights_are_whole(model: PreTrainedModel) -> None:
+    # shards of FSDP2 know their mesh, of FSDP1 and DeepSpeed stage 3 nothing is left in them
+    if any(hasattr(weight, "device_mesh") or weight.numel() == 0 for weight in model.parameters()):
         raise ValueError(
-            f"Under {kind} with sharded weights, all processes must see equally many pictures: evaluate a saved model."
+            "The weights are shared out among processes, which then must all see equally many pictures: evaluate a "
+            "saved model."
         )

@@ -77,7 +77,8 @@ class Recipe:
     max_grad_norm: float = option(0.0, "Longer gradients are scaled down to it; 0: never.")
     ema_decay: float = option(0.0, "Average the weights of all steps with this decay, and evaluate that; 0: don't.")
 
-    eval_steps: int = option(0, "Evaluate and save after this many steps; 0: after every epoch.")
+    eval_steps: int = option(0, "Evaluate after this many steps; 0: after every epoch.")
+    save_steps: int = option(0, "Save a checkpoint after this many steps; 0: after every evaluation.")
     logging_steps: int = option(20, "Log after this many steps.")
     max_checkpoints: int = option(2, "Checkpoints to keep.")
     trackers: list[str] = option([], "Further trackers by Accelerate's names, such as tensorboard or wandb.")
@@ -85,9 +86,9 @@ class Recipe:
     def __post_init__(self):
         for name in ("batch_size", "gradient_accumulation_steps", "logging_steps", "max_checkpoints"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("num_workers", "max_steps", "warmup_steps", "warmup_epochs", "eval_steps", "weight_decay"):
+        for name in ("num_workers", "max_steps", "warmup_steps", "warmup_epochs", "eval_steps", "save_steps", "seed"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("seed", "max_grad_norm", "head_learning_rate_factor"):
+        for name in ("weight_decay", "max_grad_norm", "head_learning_rate_factor"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
         for name in ("learning_rate", "num_train_epochs"):
             self._require(name, getattr(self, name) > 0, "greater than 0")

@@ -24,6 +24,7 @@ from ..extras import import_extra
 
 
 accelerate = import_extra("accelerate")
+Figure = import_extra("matplotlib.figure").Figure
 
 
 class RunLog:
@@ -73,12 +74,8 @@ def read_log(path: str | os.PathLike) -> list[dict[str, float | None]]:
 
 
 def plot_curves(log: str | os.PathLike, picture: str | os.PathLike) -> None:
-    """Draws loss, learning rate and the main figure of the evaluations over the steps, from a log.jsonl.
-
-    Raises:
-        ImportError: matplotlib is missing.
-    """
-    figure = import_extra("matplotlib.figure").Figure(figsize=(12, 3.2), layout="constrained")
+    """Draws loss, learning rate and the main figure of the evaluations over the steps, from a log.jsonl."""
+    figure = Figure(figsize=(12, 3.2), layout="constrained")
     records = read_log(log)
     evaluations = [record for record in records if any(name.startswith("eval/") for name in record)]
     main = next((name for record in evaluations for name in record if name.startswith("eval/")), None)
