@@ -172,7 +172,6 @@ class Engine:
             batch_size=self._batch_size_of_process(),
             shuffle=None if recipe.streaming else True,
             num_workers=recipe.num_workers,
-            persistent_workers=recipe.num_workers > 0 and not recipe.streaming,
             drop_last=True,
             pin_memory=torch.accelerator.is_available(),
             # every start of an epoch draws from it: a run that goes on amid one would have drawn once more than others
