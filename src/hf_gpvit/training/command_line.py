@@ -15,6 +15,7 @@
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 
+from accelerate import PartialState
 from transformers import HfArgumentParser
 
 from ..command_line import ending_errors
@@ -34,7 +35,8 @@ def train_command(recipe_class: type[Recipe], description: str) -> None:
     recipe = parse_recipe(recipe_class, description)
     metrics = train(recipe)
     name, value = next(iter(metrics.items()))
-    print(f"{name} {value:.4f}; the model is in {recipe.output_dir}/best")
+    if PartialState().is_main_process:
+        print(f"{name} {value:.4f}; the model is in {recipe.output_dir}/best")
 
 
 def parse_recipe(recipe_class: type[Recipe], description: str) -> Recipe:

@@ -14,7 +14,6 @@
 """One loop that trains classifiers and segmentors, on Accelerate."""
 
 import copy
-import json
 import math
 import signal
 import threading
@@ -35,7 +34,7 @@ from transformers import PreTrainedModel
 from ..data.loading import load_data
 from ..data.samples import StreamedSamples, TrainingSamples
 from ..extras import import_extra
-from ..files import atomic_folder
+from ..files import atomic_folder, write_metrics
 from .building import build_model
 from .checkpoints import Checkpoints
 from .evaluation import evaluate_model
@@ -150,9 +149,10 @@ class Engine:
         loader, optimizer = self._build_loader(), self._build_optimizer(model)
         # not prepared, because Accelerate would step it once for each process
         self.scheduler = LambdaLR(optimizer, self._learning_rate_factor)
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         # a stream gives every process its own part already
-        self.loader = loader if recipe.streaming else self.accelerator.prepare(loader)
+        items = (model, optimizer) if recipe.streaming else (model, optimizer, loader)
+        self.model, self.optimizer, *prepared = self.accelerator.prepare(*items)
+        [self.loader] = prepared or [loader]
         self.average = None
         if recipe.ema_decay:
             average = get_ema_multi_avg_fn(recipe.ema_decay)
@@ -382,10 +382,7 @@ class Engine:
         with atomic_folder(self.folder / name, keep_older=False) as folder:
             model.save_pretrained(folder)
             self.image_processor.save_pretrained(folder)
-            record = {name: None if math.isnan(value) else value for name, value in metrics.items()}
-            (folder / "metrics.json").write_text(
-                json.dumps({"step": self.progress.step, **record}, indent=2), encoding="utf-8"
-            )
+            write_metrics(folder / "metrics.json", {"step": self.progress.step, **metrics})
             self.recipe.save(folder / "recipe.yaml")
 
     def _all_agree(self, request: threading.Event) -> bool:

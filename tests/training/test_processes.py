@@ -1,0 +1,93 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Two processes on CPU do what one does, and what they share out comes together again."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForImageClassification
+
+from hf_gpvit.training import ClassificationRecipe
+from hf_gpvit.training.run_log import read_log
+
+
+SCRIPT = Path(__file__).with_name("run_recipe.py")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="uses torchrun with gloo")]
+
+
+def run(recipe: ClassificationRecipe, path: Path, num_processes: int, *ways: str) -> list[dict]:
+    """Trains as `run_recipe.py` says, and returns the log."""
+    recipe.save(path)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *launcher, str(SCRIPT), str(path), *ways]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return read_log(Path(recipe.output_dir) / "log.jsonl")
+
+
+@pytest.fixture(params=["gpvit", "hrvit"])
+def recipe(request, photos, models, tmp_path):
+    return ClassificationRecipe(
+        model=str(models / request.param),
+        dataset=str(photos / "classification"),
+        output_dir=str(tmp_path / "run"),
+        image_size=32,
+        batch_size=4,
+        max_steps=20,
+        eval_steps=10,
+        logging_steps=1,
+        learning_rate=1e-3,
+    )
+
+
+def losses(log: list[dict]) -> torch.Tensor:
+    return torch.tensor([record["loss"] for record in log if "loss" in record])
+
+
+def evaluations(log: list[dict]) -> list[float]:
+    return [record["eval/accuracy"] for record in log if "eval/accuracy" in record]
+
+
+@pytest.mark.parametrize("gradient_accumulation_steps", [1, 2])
+def test_two_processes_train_as_one(recipe, tmp_path, gradient_accumulation_steps):
+    one = run(recipe, tmp_path / "one.yaml", 1, "frozen")
+    fields = {"output_dir": str(tmp_path / "two"), "gradient_accumulation_steps": gradient_accumulation_steps}
+    two = run(replace(recipe, **fields), tmp_path / "two.yaml", 2, "frozen")
+    torch.testing.assert_close(losses(two), losses(one), atol=1e-4, rtol=0)
+    assert evaluations(two) == evaluations(one)
+
+
+def test_sharded_weights_train_and_load(recipe, tmp_path):
+    one = run(recipe, tmp_path / "one.yaml", 1, "frozen")
+    sharded = replace(recipe, output_dir=str(tmp_path / "sharded"))
+    log = run(sharded, tmp_path / "sharded.yaml", 2, "frozen", "fsdp2")
+    torch.testing.assert_close(losses(log), losses(one), atol=1e-4, rtol=0)
+    assert evaluations(log) == evaluations(one)
+    model = AutoModelForImageClassification.from_pretrained(tmp_path / "sharded/last")
+    expected = load_file(tmp_path / "run/last/model.safetensors")
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, expected[name], atol=1e-3, rtol=1e-3)
+
+
+def test_sharded_weights_are_not_averaged(recipe, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    with pytest.raises(AssertionError, match="ema_decay must be 0"):
+        run(replace(recipe, ema_decay=0.9, max_steps=1), path, 2, "fsdp2")
