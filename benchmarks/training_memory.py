@@ -20,6 +20,7 @@ Counted are the bytes of weights, gradients and AdamW's two averages in float32,
 the backward pass of one picture (bfloat16 autocast halves most of them on a GPU), and of what DDP sends in a step.
 """
 
+import gc
 import json
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 
@@ -81,6 +82,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for preset in arguments.presets:
         print(json.dumps({"preset": preset, **measure(preset, arguments.task, arguments.image_size)}), flush=True)
+        gc.collect()  # models refer to themselves in circles, and would wait here
 
 
 if __name__ == "__main__":
