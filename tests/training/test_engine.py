@@ -15,6 +15,7 @@
 
 import json
 import math
+import multiprocessing
 import os
 import signal
 from dataclasses import replace
@@ -392,6 +393,7 @@ def test_a_stream_goes_on_where_it_was(classification, parquet, tmp_path, monkey
                 train(replace(recipe, resume=True))
     train(replace(recipe, resume=True))
     assert_same_weights(tmp_path / "run/last", tmp_path / "whole/last")
+    assert not multiprocessing.active_children()
 
 
 def last_step(run):

@@ -14,12 +14,14 @@
 """One loop that trains classifiers and segmentors, on Accelerate."""
 
 import copy
+import functools
 import math
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,9 +148,20 @@ class Engine:
             raise ValueError(f"ema_decay must be 0 where weights are shared out (FSDP), got {recipe.ema_decay}.")
         # shards can't be evaluated, nor saved as a model
         self.whole = copy.deepcopy(model).to(self.accelerator.device) if self.sharded else None
-        loader, optimizer = self._build_loader(), self._build_optimizer(model)
+        loader = self._build_loader()
+        self._count_steps()
+        decay, head_factor = (recipe.weight_decay, recipe.no_decay), recipe.head_learning_rate_factor
+        optimizer = torch.optim.AdamW(parameter_groups(model, recipe.learning_rate, *decay, head_factor))
+        factor = functools.partial(
+            learning_rate_factor,
+            num_steps=self.num_steps,
+            schedule=recipe.schedule,
+            warmup_steps=recipe.warmup_steps or round(recipe.warmup_epochs * self.steps_per_epoch),
+            warmup_start=recipe.warmup_start_ratio,
+            minimum=recipe.min_learning_rate_ratio,
+        )
         # not prepared, because Accelerate would step it once for each process
-        self.scheduler = LambdaLR(optimizer, self._learning_rate_factor)
+        self.scheduler = LambdaLR(optimizer, factor)
         # a stream gives every process its own part already
         items = (model, optimizer) if recipe.streaming else (model, optimizer, loader)
         self.model, self.optimizer, *prepared = self.accelerator.prepare(*items)
@@ -176,7 +189,7 @@ class Engine:
             pin_memory=torch.accelerator.is_available(),
             # every start of an epoch draws from it: a run that goes on amid one would have drawn once more than others
             generator=torch.Generator(),
-            worker_init_fn=ignore_requests_to_end,
+            worker_init_fn=leave_process_group,
         )
 
     def _batch_size_of_process(self) -> int:
@@ -194,23 +207,13 @@ class Engine:
             )
         return recipe.batch_size // parts
 
-    def _build_optimizer(self, model: PreTrainedModel) -> torch.optim.Optimizer:
+    def _count_steps(self) -> None:
         recipe = self.recipe
         # a stream's length is unknown: it counts as one epoch
-        steps = recipe.max_steps if recipe.streaming else len(self.samples) // recipe.batch_size
-        self.num_steps = recipe.max_steps or max(1, round(recipe.num_train_epochs * steps))
-        self.warmup_steps = recipe.warmup_steps or round(recipe.warmup_epochs * steps)
-        self.eval_steps = recipe.eval_steps or steps
+        self.steps_per_epoch = recipe.max_steps if recipe.streaming else len(self.samples) // recipe.batch_size
+        self.num_steps = recipe.max_steps or max(1, round(recipe.num_train_epochs * self.steps_per_epoch))
+        self.eval_steps = recipe.eval_steps or self.steps_per_epoch
         self.save_steps = recipe.save_steps or self.eval_steps
-        factor = recipe.head_learning_rate_factor
-        return torch.optim.AdamW(
-            parameter_groups(model, recipe.learning_rate, recipe.weight_decay, recipe.no_decay, factor)
-        )
-
-    def _learning_rate_factor(self, step: int) -> float:
-        recipe = self.recipe
-        schedule = (recipe.schedule, self.warmup_steps, recipe.warmup_start_ratio, recipe.min_learning_rate_ratio)
-        return learning_rate_factor(step, self.num_steps, *schedule)
 
     @property
     def unwrapped(self) -> PreTrainedModel:
@@ -231,8 +234,9 @@ class Engine:
         self._start()
         if self.progress.step == self.num_steps:  # at most, it was cut short while saving the last model
             return self._finish()
-        with requested_to_end() as request:
-            for batch in self._batches():
+        # closed in the end, so that workers end whatever ends the run
+        with requested_to_end() as request, closing(self._batches()) as batches:
+            for batch in batches:
                 self._train_on(batch)
                 if self.accelerator.sync_gradients and self._is_end_after_step(request):
                     break
@@ -464,9 +468,10 @@ def _is_free(folder: Path) -> bool:
     return folder.is_dir() and all(path.name in ("recipe.yaml", "log.jsonl") for path in folder.iterdir())
 
 
-def ignore_requests_to_end(worker: int) -> None:
-    """A SIGTERM goes to the whole group of processes, but the training process needs its workers to end well."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def leave_process_group(worker: int) -> None:
+    """A SIGTERM often goes to the whole group of processes, but to end well, training needs its workers."""
+    if hasattr(os, "setpgrp"):  # not on Windows
+        os.setpgrp()
 
 
 @contextmanager
