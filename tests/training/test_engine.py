@@ -131,6 +131,16 @@ def test_accumulation_makes_as_many_steps_of_as_many_pictures(classification, tm
     assert read_log(tmp_path / "run/log.jsonl")[-1]["step"] == 3
 
 
+def test_the_whole_gradient_is_clipped_once_a_step(classification, monkeypatch):
+    clipped = []
+    clip = engine.accelerate.Accelerator.clip_grad_norm_
+    monkeypatch.setattr(
+        engine.accelerate.Accelerator, "clip_grad_norm_", lambda *arguments: clipped.append(clip(*arguments))
+    )
+    train(replace(classification, gradient_accumulation_steps=2, max_grad_norm=1.0, max_steps=3))
+    assert len(clipped) == 3
+
+
 def test_averaged_weights_are_saved(classification, tmp_path):
     train(replace(classification, max_steps=1, ema_decay=0.5, output_dir=str(tmp_path / "one")))
     train(replace(classification, max_steps=2, ema_decay=0.5, output_dir=str(tmp_path / "averaged")))
