@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from accelerate.commands.config.config_args import load_config_from_file
 
 from families import FAMILIES
 from hf_gpvit.data import loading
@@ -28,6 +29,7 @@ from hf_gpvit.training.run_log import read_log
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FILES = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent.name != "accelerate")
+KINDS = {"ddp": "MULTI_GPU", "multi_node": "MULTI_GPU", "fsdp2": "FSDP", "deepspeed_zero2": "DEEPSPEED"}
 SEGMENTATION = ("ade20k", "cityscapes", "camvid", "segmentation")
 # What makes a run small; all else is the recipe's. The published sizes of windows and pictures go down together.
 SMALL = {
@@ -148,3 +150,19 @@ def test_the_table_of_published_values_is_whole():
 def test_files_hold_no_field_twice(path):
     lines = [line.partition(":")[0] for line in path.read_text().splitlines() if line and not line.startswith("#")]
     assert len(lines) == len(set(lines)) == len(yaml.safe_load(path.read_text()))
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
+def test_accelerate_takes_its_settings(path):
+    config = load_config_from_file(str(path))
+    assert config.distributed_type.value == KINDS[path.stem]
+    assert config.num_processes >= config.num_machines >= 1
+
+
+def test_sharding_wraps_the_models_own_layers():
+    settings = load_config_from_file(str(CONFIGS / "accelerate/fsdp2.yaml")).fsdp_config
+    assert settings["fsdp_version"] == 2 and settings["fsdp_auto_wrap_policy"] == "TRANSFORMER_BASED_WRAP"
+    assert "fsdp_transformer_layer_cls_to_wrap" not in settings  # which would be one family's
+    for family in FAMILIES:
+        names = {type(module).__name__ for module in family.classifier_class(family.config()).modules()}
+        assert set(family.classifier_class._no_split_modules) <= names
