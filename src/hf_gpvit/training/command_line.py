@@ -13,7 +13,7 @@
 # limitations under the License.
 """The command line of the training scripts."""
 
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, RawDescriptionHelpFormatter
 
 from accelerate import PartialState
 from transformers import HfArgumentParser
@@ -24,6 +24,10 @@ from .recipe import Recipe, load_recipe
 
 
 INTERRUPTED = "Interrupted: --resume goes on from the newest checkpoint, if there is one."
+
+
+class _HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
+    """Shows defaults, and leaves the description as it is."""
 
 
 @ending_errors(TrainingStopped, interrupted=INTERRUPTED)
@@ -42,7 +46,7 @@ def train_command(recipe_class: type[Recipe], description: str) -> None:
 def parse_recipe(recipe_class: type[Recipe], description: str) -> Recipe:
     """The recipe of this process's command line."""
     parser = HfArgumentParser(
-        recipe_class, description=description, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
+        recipe_class, description=description, formatter_class=_HelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--config", help="YAML file with fields of the recipe.")
     parser.parse_args()  # for --help and for mistakes: argparse shows the usage
