@@ -309,6 +309,7 @@ class Engine:
         self.losses.append(loss.detach())
         self.num_corrupt.append(batch["num_corrupt"].sum())
         if self.accelerator.sync_gradients:
+            self.learning_rate = self.scheduler.get_last_lr()[0]  # of this step, and the trunk's
             self.scheduler.step()
             if self.average:
                 self.average.update_parameters(self.unwrapped)
@@ -324,7 +325,7 @@ class Engine:
         self._check_losses(losses.tolist())
         figures = {
             "loss": losses.mean().item(),
-            "learning_rate": self.scheduler.get_last_lr()[0],
+            "learning_rate": self.learning_rate,
             "images_per_second": len(losses) * self.recipe.batch_size / seconds,
         }
         if self.progress.num_corrupt:
