@@ -258,7 +258,9 @@ def test_warm_up_schedule_head_and_clipping_reach_the_optimizer(classification, 
     expected = [[rate, rate, 10 * rate, 10 * rate] for rate in (0.5e-3, 0.5625e-3, 0.5e-3, 0.25e-3)]
     assert [rates for rates, _ in seen] == [pytest.approx(rates) for rates in expected]
     assert all(norm <= 1.001e-2 for _, norm in seen)
-    assert read_log(tmp_path / "run/log.jsonl")[0]["learning_rate"] == pytest.approx(0.5625e-3)  # the trunk's, of step 2
+    assert read_log(tmp_path / "run/log.jsonl")[0]["learning_rate"] == pytest.approx(
+        0.5625e-3
+    )  # the trunk's, of step 2
 
 
 def test_gradients_start_at_zero_in_every_step(classification, monkeypatch):
