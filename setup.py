@@ -12,9 +12,11 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 
 ROOT = Path(__file__).parent
@@ -23,6 +25,16 @@ VERSION = (ROOT / "src/hf_gpvit/version.txt").read_text(encoding="utf-8").strip(
 TRAIN = ["accelerate>=1.1", "datasets>=3", "evaluate>=0.4", "matplotlib>=3.8", "torchdata>=0.11"]
 HUB = ["jinja2>=3"]
 DEV = ["parameterized>=0.9", "pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", "torchmetrics>=1.4"]
+
+
+class BuildWithCards(build_py):
+    """Puts hub_cards/ into the package; an editable install reads it where it is."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            shutil.copytree(ROOT / "hub_cards", Path(self.build_lib) / "hf_gpvit/hub_cards", dirs_exist_ok=True)
+
 
 setup(
     name="hf-gpvit",
@@ -36,6 +48,7 @@ setup(
     packages=find_packages("src"),
     py_modules=["hf_gpvit_cli"],
     package_data={"hf_gpvit": ["py.typed", "version.txt", "data/label_sets/*.json"]},
+    cmdclass={"build_py": BuildWithCards},
     python_requires=">=3.10",
     install_requires=[
         "huggingface_hub>=1.0,<3",
@@ -46,7 +59,7 @@ setup(
         "torchvision>=0.26",
         "transformers>=5.17,<6",
     ],
-    extras_require={"train": TRAIN, "hub": HUB, "dev": TRAIN + DEV},
+    extras_require={"train": TRAIN, "hub": HUB, "dev": TRAIN + HUB + DEV},
     entry_points={"console_scripts": ["hf-gpvit=hf_gpvit_cli:main"]},
     classifiers=[
         "Programming Language :: Python :: 3",

@@ -1,0 +1,365 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Every Python block of the README runs, in order and in one namespace, as a reader would paste them."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+import yaml
+from PIL import Image
+
+from families import FAMILIES, GPVIT, HRVIT
+from hf_gpvit import GPViTConfig, GPViTForImageClassification, HRViTConfig, HRViTForSemanticSegmentation
+from hf_gpvit.hub import model_card, save_for_hub
+
+
+ROOT = Path(__file__).parents[1]
+
+# How each of `Family.models` is loaded; the last class is its own.
+LOADED_BY = {
+    "model": ["AutoModel"],
+    "backbone": ["AutoBackbone"],
+    "classifier": ["AutoModel", "AutoModelForImageClassification"],
+    "segformer": ["AutoModelForSemanticSegmentation"],
+    "upernet": ["AutoModelForSemanticSegmentation"],
+}
+MODEL_CODE = {"configuration_base.py", "decode_head.py", "layers.py", "modeling_base.py"}
+LABELS = {0: "cat", 1: "dog", 2: "sparrow", 3: "oak", 4: "sky"}
+
+# Loads all folders as somebody with transformers alone does, and saves and loads each again.
+LOAD_ELSEWHERE = """
+import importlib.util
+import json
+import re
+import sys
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+
+class Finder(PathFinder):
+    @classmethod
+    def find_spec(cls, fullname, path=None, target=None):
+        is_blocked = fullname.partition(".")[0] in ("hf_gpvit", "torchvision")
+        return None if is_blocked else super().find_spec(fullname, path, target)
+
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Finder
+assert importlib.util.find_spec("hf_gpvit") is None
+assert importlib.util.find_spec("torchvision") is None
+
+import torch
+import transformers
+
+root = Path(sys.argv[1])
+pixel_values = torch.load(root / "pixel_values.pt")
+loaded = {}
+for folder, names in json.loads(sys.argv[2]).items():
+    result = loaded[folder] = {}
+    config = transformers.AutoConfig.from_pretrained(root / folder, trust_remote_code=True)
+    result["classes"] = [type(config).__name__]
+    for name in names:
+        auto_class = getattr(transformers, name)
+        model = auto_class.from_pretrained(root / folder, trust_remote_code=True)
+        result["classes"].append(type(model).__name__)
+        with torch.no_grad():
+            result[name] = model(pixel_values)[0]
+    model.save_pretrained(root / folder / "again")
+    again = auto_class.from_pretrained(root / folder / "again", trust_remote_code=True)
+    result["state_dict"] = again.state_dict()
+    namespace = {}
+    card = (root / folder / "README.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```python\\n(.*?)```", card, flags=re.DOTALL):
+        exec(block.replace("you/", ""), namespace)  # instead of the name on the Hub, a folder of the working directory
+    processor = namespace["image_processor"]
+    result["processor"] = type(processor).__name__
+    result["card"] = [
+        namespace[name] for name in ("label", "class_ids", "feature_maps", "vector") if name in namespace
+    ]
+torch.save(loaded, root / "loaded.pt")
+"""
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder with one for each model of both families, named family-kind."""
+    root = tmp_path_factory.mktemp("hub")
+    torch.manual_seed(0)
+    for family in FAMILIES:
+        for kind, model in zip(LOADED_BY, family.models(id2label=LABELS), strict=True):
+            save_for_hub(model, root / f"{family.name}-{kind}", model_name=f"you/{family.name}-{kind}")
+    return root
+
+
+@pytest.fixture(scope="module")
+def elsewhere(saved):
+    """What a process that has neither hf_gpvit nor torchvision finds in each folder."""
+    torch.save(torch.randn(1, 3, 37, 50), saved / "pixel_values.pt")
+    Image.new("RGB", (90, 70), "tan").save(saved / "photo.jpg")
+    names = {f"{family.name}-{kind}": names for family in FAMILIES for kind, names in LOADED_BY.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_MODULES_CACHE", str(saved / "modules"))
+        subprocess.run([sys.executable, "-c", LOAD_ELSEWHERE, saved, json.dumps(names)], check=True, cwd=saved)
+    return torch.load(saved / "loaded.pt")
+
+
+def own_class(folder, kind):
+    return getattr(transformers, LOADED_BY[kind][-1]).from_pretrained(folder)
+
+
+@pytest.mark.parametrize("kind", LOADED_BY)
+def test_loads_without_package(family, kind, saved, elsewhere):
+    folder, result = saved / f"{family.name}-{kind}", elsewhere[f"{family.name}-{kind}"]
+    pixel_values = torch.load(saved / "pixel_values.pt")
+    classes = [family.config_class.__name__]
+    for name in LOADED_BY[kind]:
+        model = getattr(transformers, name).from_pretrained(folder)  # this process has the package
+        with torch.no_grad():
+            torch.testing.assert_close(result[name], model(pixel_values)[0], check_device=False, rtol=1e-5, atol=1e-6)
+        classes.append(type(model).__name__)
+    assert result["classes"] == classes
+    expected = model.state_dict()
+    assert result["state_dict"].keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in result["state_dict"].items())
+
+
+@pytest.mark.parametrize("kind", LOADED_BY)
+def test_card_runs_without_package(family, kind, elsewhere):
+    result = elsewhere[f"{family.name}-{kind}"]
+    processor = "Segformer" if kind in ("segformer", "upernet") else "ViT"
+    assert result["processor"].startswith(f"{processor}ImageProcessor")
+    (output,) = result["card"]
+    if kind == "classifier":
+        assert output in LABELS.values()
+    elif kind == "backbone":
+        assert len(output) == 4
+    elif kind == "model":
+        assert output.ndim == 2
+    else:
+        assert output.shape == (70, 90)
+        assert output.max() < len(LABELS)
+
+
+@pytest.mark.parametrize("kind", LOADED_BY)
+def test_files(family, kind, saved, elsewhere):
+    files = {path.name for path in (saved / f"{family.name}-{kind}").iterdir()} - {"again"}
+    code = MODEL_CODE | {f"configuration_{family.name}.py", f"modeling_{family.name}.py"}
+    assert files == code | {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"}
+
+
+@pytest.mark.parametrize("kind", LOADED_BY)
+def test_second_round_trip_changes_nothing(family, kind, saved, tmp_path):
+    folder = saved / f"{family.name}-{kind}"
+    save_for_hub(own_class(folder, kind), tmp_path / "again", model_name=f"you/{folder.name}")
+    for file in ("model.safetensors", "config.json", "preprocessor_config.json", "README.md"):
+        assert (tmp_path / "again" / file).read_bytes() == (folder / file).read_bytes(), file
+
+
+def test_config_has_labels_and_all_auto_classes(family, saved):
+    config = json.loads((saved / f"{family.name}-classifier/config.json").read_text(encoding="utf-8"))
+    assert config["id2label"] == {str(index): label for index, label in LABELS.items()}
+    assert config["auto_map"] == {
+        "AutoConfig": f"configuration_{family.name}.{family.config_class.__name__}",
+        "AutoModel": f"modeling_{family.name}.{family.model_class.__name__}",
+        "AutoBackbone": f"modeling_{family.name}.{family.backbone_class.__name__}",
+        "AutoModelForImageClassification": f"modeling_{family.name}.{family.classifier_class.__name__}",
+        "AutoModelForSemanticSegmentation": f"modeling_{family.name}.{family.segmentor_class.__name__}",
+    }
+
+
+def test_model_stays_as_it_is(tmp_path):
+    model = GPVIT.classifier_class(GPVIT.config()).train()
+    model.gpvit.eval()  # frozen
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    save_for_hub(model, tmp_path / "model")
+    assert not hasattr(model.config, "auto_map")
+    assert model.training
+    assert not model.gpvit.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_large_weights_are_sharded(family, tmp_path):
+    model = family.classifier_class(family.config()).eval()
+    folder = save_for_hub(model, tmp_path / "model", max_shard_size="100KB")
+    assert len(list(folder.glob("model-*.safetensors"))) > 1
+    assert not (folder / "model.safetensors").exists()
+    loaded = own_class(folder, "classifier").state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in model.state_dict().items())
+
+
+def test_older_folder_is_kept(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/notes.txt").write_text("mine")
+    folder = save_for_hub(GPVIT.model_class(GPVIT.config()), tmp_path / "model")
+    assert not (folder / "notes.txt").exists()
+    assert (tmp_path / "model-1/notes.txt").read_text() == "mine"
+
+
+def test_own_image_processor_is_saved(tmp_path):
+    processor = transformers.ViTImageProcessor(size={"height": 24, "width": 48})
+    folder = save_for_hub(GPVIT.classifier_class(GPVIT.config()), tmp_path / "model", processor)
+    assert transformers.AutoImageProcessor.from_pretrained(folder).size == {"height": 24, "width": 48}
+    assert "| 24x48 |" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+# ---- what is known of a model's training
+
+
+def test_run_goes_into_folder_and_card(tmp_path):
+    recipe, metrics = tmp_path / "best/recipe.yaml", tmp_path / "best/metrics.json"
+    recipe.parent.mkdir()
+    recipe.write_text("model: gpvit-nano\n")
+    metrics.write_text('{"step": 30, "mean_iou": 0.4321, "overall_accuracy": null, "iou/cat": null}')
+    model = GPVIT.segmentor_class(GPVIT.config())
+    folder = save_for_hub(model, tmp_path / "model", metrics=metrics, recipe=recipe, dataset="you/pets")
+
+    assert (folder / "recipe.yaml").read_text() == "model: gpvit-nano\n"
+    assert json.loads((folder / "metrics.json").read_text()) == json.loads(metrics.read_text())
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "| Mean IoU | 43.21 % |" in card
+    assert "Accuracy of the pixels" not in card
+    assert "[recipe.yaml](recipe.yaml)" in card
+    assert metadata(card)["datasets"] == ["you/pets"]
+    assert metadata(card)["metrics"] == ["mean_iou"]
+    (entry,) = metadata(card)["model-index"]
+    assert entry["name"] == "model"
+    (result,) = entry["results"]
+    assert result["dataset"] == {"name": "you/pets", "type": "you/pets"}
+    assert result["metrics"] == [{"type": "mean_iou", "value": 0.4321, "name": "Mean IoU"}]
+
+
+@pytest.mark.parametrize("metrics", [None, {"accuracy": None, "top5_accuracy": float("nan")}])
+def test_nothing_known_nothing_said(family, metrics):
+    card = str(model_card(family.classifier_class(family.config()), model_name="m", metrics=metrics, dataset="pets"))
+    assert "## Results" not in card
+    assert not {"model-index", "metrics", "datasets"} & metadata(card).keys()
+    assert "recipe.yaml" not in card
+    assert "Dataset: pets." in card
+
+
+def test_card_without_data_has_no_section_for_it(family):
+    assert "## Data" not in str(model_card(family.model_class(family.config()), model_name="m"))
+
+
+TASKS = {
+    "model": "image-feature-extraction",
+    "backbone": "image-feature-extraction",
+    "classifier": "image-classification",
+    "segformer": "image-segmentation",
+    "upernet": "image-segmentation",
+}
+
+
+@pytest.mark.parametrize("kind", LOADED_BY)
+def test_card(family, kind, saved):
+    card = (saved / f"{family.name}-{kind}/README.md").read_text(encoding="utf-8")
+    data = metadata(card)
+    assert (data["license"], data["library_name"]) == ("apache-2.0", "transformers")
+    assert data["pipeline_tag"] == TASKS[kind]
+    assert family.name in data["tags"]
+    assert f"# {family.name}-{kind}\n" in card
+    titles = re.findall(r"^## (.*)", card, flags=re.MULTILINE)
+    assert titles == ["Use", "Limits", "Cost", "Licence", "Citation"]
+    assert card.count("@inproceedings") == 1
+    assert "\n\n\n" not in card
+    assert ("UPerNet" in card, "SegFormer" in card) == (kind == "upernet", kind == "segformer")
+    assert ("non-commercial" in card) == (family is HRVIT)
+
+
+def test_licence_of_weights():
+    card = str(model_card(HRVIT.model_class(HRVIT.config()), model_name="m", license="cc-by-4.0"))
+    assert metadata(card)["license"] == "cc-by-4.0"
+    assert "code is under the Apache License 2.0, the weights under cc-by-4.0." in card
+
+
+def test_cost_is_that_of_the_readme():
+    model = GPViTForImageClassification(GPViTConfig.from_preset("gpvit-nano", image_size=224, num_labels=1000))
+    assert "| 585,128 | 0.48 GMAC | 224x224 |" in str(model_card(model, model_name="m"))
+    model = HRViTForSemanticSegmentation(HRViTConfig.from_preset("hrvit-nano", num_labels=150))
+    assert f"| {model.num_parameters():,} | 1.28 GMAC | 512x512 |" in str(model_card(model, model_name="m"))
+
+
+def metadata(card):
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"metrics": {"accuracy": 0.5}}, ValueError, "dataset"),
+        ({"metrics": {"mean_iou": 0.5}, "dataset": "pets"}, ValueError, "accuracy, top5_accuracy.*mean_iou"),
+        ({"metrics": {"accuracy": "high"}, "dataset": "pets"}, ValueError, "accuracy is 'high'"),
+        ({"metrics": "none.json", "dataset": "pets"}, FileNotFoundError, "none.json"),
+        ({"metrics": __file__, "dataset": "pets"}, ValueError, "JSON"),
+        ({"recipe": "none.yaml"}, FileNotFoundError, "none.yaml"),
+    ],
+)
+def test_bad_arguments(arguments, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        save_for_hub(GPVIT.classifier_class(GPVIT.config()), tmp_path / "model", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_metrics_of_model_without_head():
+    with pytest.raises(ValueError, match="without a head"):
+        model_card(GPVIT.model_class(GPVIT.config()), model_name="m", metrics={"accuracy": 1.0}, dataset="pets")
+
+
+def test_other_models_are_refused(tmp_path):
+    class Own(GPVIT.model_class):
+        pass
+
+    for model in (Own(GPVIT.config()), torch.compile(GPVIT.model_class(GPVIT.config()))):
+        with pytest.raises(ValueError, match=f"GPViTModel.*got {type(model).__name__}"):
+            save_for_hub(model, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_jinja_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(ImportError, match=re.escape('pip install "hf-gpvit[hub]"')):
+        model_card(GPVIT.model_class(GPVIT.config()), model_name="m")
+
+
+# ---- packaging
+
+
+def test_distributions_have_the_cards(tmp_path):
+    pytest.importorskip("setuptools")
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    shutil.copytree(ROOT / "hub_cards", source / "hub_cards")
+    for file in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md"):
+        shutil.copy(ROOT / file, source)
+    build = "from setuptools import build_meta; build_meta.build_sdist('dist'); build_meta.build_wheel('dist')"
+    subprocess.run([sys.executable, "-c", build], check=True, cwd=source, stdout=subprocess.DEVNULL)
+
+    cards = {path.name for path in (ROOT / "hub_cards").iterdir()}
+    (wheel,) = (source / "dist").glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {Path(name).name for name in names if name.startswith("hf_gpvit/hub_cards/")} == cards
+    (sdist,) = (source / "dist").glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        assert cards <= {Path(name).name for name in archive.getnames() if "/hub_cards/" in name}
