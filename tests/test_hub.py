@@ -319,6 +319,7 @@ def metadata(card):
         ({"metrics": {"accuracy": 0.5}}, ValueError, "dataset"),
         ({"metrics": {"mean_iou": 0.5}, "dataset": "pets"}, ValueError, "accuracy, top5_accuracy.*mean_iou"),
         ({"metrics": {"accuracy": "high"}, "dataset": "pets"}, ValueError, "accuracy is 'high'"),
+        ({"metrics": {"accuracy": 79.4}, "dataset": "pets"}, ValueError, "accuracy is 79.4"),
         ({"metrics": "none.json", "dataset": "pets"}, FileNotFoundError, "none.json"),
         ({"metrics": __file__, "dataset": "pets"}, ValueError, "JSON"),
         ({"recipe": "none.yaml"}, FileNotFoundError, "none.yaml"),

@@ -103,8 +103,8 @@ def save_for_hub(
         FileNotFoundError: There is no file `metrics` or `recipe`.
         ImportError: jinja2 is missing; the message says how to install it.
         NotADirectoryError: `folder` is a file.
-        ValueError: `model` is none of the package's, or `metrics` are not those of its task, are no numbers, or come
-            without `dataset`.
+        ValueError: `model` is none of the package's, or `metrics` are not those of its task, are no fractions, or
+            come without `dataset`.
     """
     folder = Path(folder)
     image_processor = image_processor or image_processor_for(_checked(model))
@@ -244,7 +244,11 @@ def _results(figures: dict[str, float], task: str, dataset: str | None) -> dict[
         raise ValueError(f"metrics must be those of the model's task ({valid}), got {', '.join(figures) or 'none'}.")
     if not dataset:
         raise ValueError("metrics need the dataset that they were measured on: give its name as dataset.")
-    return {name: figures[name] for name in names if not math.isnan(figures[name])}
+    results = {name: figures[name] for name in names if not math.isnan(figures[name])}
+    for name, value in results.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"metrics must be fractions between 0 and 1, but {name} is {value}.")
+    return results
 
 
 def _card_data(
