@@ -11,20 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How good a saved classifier or segmentor is on a labelled dataset.
-
-    python scripts/evaluate_model.py --model outputs/quickstart --dataset shapes
-    python scripts/evaluate_model.py --model path/to/model --dataset path/to/photos --output metrics.json
-    accelerate launch scripts/evaluate_model.py --model path/to/ade20k-model --dataset path/to/parquet \\
-        --split validation --class_names ade20k --window_size 640 --scales 0.75 1 1.25 --flip
-
-The dataset's classes must be the model's, in the same order; annotations whose classes have no names are taken to have
-the model's. A folder of pictures without a test part is tested on a fifth of them, with `--split train+test` on all.
-With several processes, each picture still counts once.
-"""
+"""How good a model is on a dataset: `python scripts/evaluate_model.py --help`; installed, `hf-gpvit evaluate`."""
 
 from hf_gpvit.training.evaluate_command import evaluate_command
 
 
 if __name__ == "__main__":
-    evaluate_command(__doc__)
+    evaluate_command()

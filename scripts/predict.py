@@ -11,63 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What a model says about pictures: classes, or a mask and an overlay of each.
+"""What a model says about pictures: `python scripts/predict.py --help`; installed, it is `hf-gpvit predict`."""
 
-    python scripts/predict.py --model outputs/quickstart photos/ cat.jpg
-    python scripts/predict.py --model gpvit-l1-ade20k photos/ --window_size 1024 --flip --scales 0.75 1 1.25
-
-`--model` is a folder or Hub name of a classifier or segmentor. The output folder appears whole or not at all; an older
-one is moved aside. Pictures that can't be read are named at the end, and the exit code is 1.
-"""
-
-import os
-import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from typing import Any
-
-import hf_gpvit  # noqa: F401  (registers the models)
-from hf_gpvit.command_line import add_segmentation_arguments, ending_errors, segmentation_settings
-from hf_gpvit.inference import predict_pictures
-
-
-def parse_arguments() -> Namespace:
-    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", nargs="+", help="files, and folders, which are searched recursively")
-    parser.add_argument("--model", required=True, help="folder or Hub name of a model with its image processor")
-    parser.add_argument("--output_dir", default="outputs/predictions", help="folder to write")
-    parser.add_argument("--top_k", type=int, default=5, help="labels of each picture that are kept and shown")
-    parser.add_argument("--device", help="such as cpu or cuda:0; by default the accelerator, if there is one")
-    add_segmentation_arguments(parser)
-    return parser.parse_args()
-
-
-def table(records: list[dict[str, Any]], top_k: int) -> str:
-    """A line for each picture that could be read: the file, and labels with scores or shares."""
-    lines = {}
-    for record in records:
-        found = record.get("predictions", record.get("shares", []))[:top_k]
-        lines[record["file"]] = ", ".join(f"{entry['label']} {list(entry.values())[1]:.1%}" for entry in found)
-    width = max(map(len, lines))
-    return "\n".join(f"{file:<{width}}  {found}" for file, found in lines.items() if found)
-
-
-def run(arguments: Namespace) -> int:
-    settings = segmentation_settings(arguments)
-    records = predict_pictures(
-        arguments.model, arguments.pictures, arguments.output_dir, settings, arguments.top_k, arguments.device
-    )
-    errors = [record["error"] for record in records if "error" in record]
-    print(table(records, arguments.top_k))
-    print(f"\n{len(records) - len(errors)} of {len(records)} pictures: {os.path.join(arguments.output_dir, '')}")
-    for error in errors:
-        print(f"predict: {error}", file=sys.stderr)
-    return 1 if errors else 0
-
-
-@ending_errors()
-def main() -> None:
-    sys.exit(run(parse_arguments()))
+from hf_gpvit.inference.predict_command import predict_command
 
 
 if __name__ == "__main__":
-    main()
+    predict_command()

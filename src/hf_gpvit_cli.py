@@ -14,35 +14,46 @@
 
 """The `hf-gpvit` command. It stands outside the package, whose import loads torch, so that `--help` is quick."""
 
-import argparse
+import importlib
+import sys
+from argparse import REMAINDER, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from importlib.metadata import version
 
 
+# By name: what it does, and the function that does it; that takes the arguments and the program's name to show.
+COMMANDS = {
+    "presets": ("list the model variants and their sizes", "hf_gpvit.info_command:presets_command"),
+    "info": ("parameters, multiply-adds and memory of a model", "hf_gpvit.info_command:info_command"),
+    "predict": ("what a model says about pictures", "hf_gpvit.inference.predict_command:predict_command"),
+    "convert": ("an official checkpoint to a model folder", "hf_gpvit.conversion.convert_command:convert_command"),
+    "evaluate": ("how good a model is on a dataset", "hf_gpvit.training.evaluate_command:evaluate_command"),
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="hf-gpvit", description="High-resolution vision transformers.")
+    lines = [f"  {name:10}{summary}" for name, (summary, _) in COMMANDS.items()]
+    parser = ArgumentParser(
+        prog="hf-gpvit",
+        usage="%(prog)s [-h] [--version] command ...",
+        description="High-resolution vision transformers.",
+        epilog="\n".join(["commands:", *lines, "", "hf-gpvit COMMAND --help shows the options of one."]),
+        formatter_class=RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"hf-gpvit {version('hf-gpvit')}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    presets = commands.add_parser("presets", help="list the model variants and their sizes")
-    presets.set_defaults(run=print_presets)
+    parser.add_argument("command", choices=COMMANDS, metavar="command", help="one of those below")
+    parser.add_argument("arguments", nargs=REMAINDER, metavar="...", help="what the command takes")
     options = parser.parse_args(arguments)
-    options.run()
+    _function(COMMANDS[options.command][1])(options.arguments, prog=f"hf-gpvit {options.command}")
 
 
-def print_presets() -> None:
-    """Prints every preset with its channels (of each branch, where there are several) and backbone parameters."""
-    import torch
-
-    from hf_gpvit import GPViTConfig, GPViTModel, HRViTConfig, HRViTModel
-
-    print(f"{'preset':12} {'channels':>15} {'backbone parameters':>19}")
-    for config_class, model_class in ((GPViTConfig, GPViTModel), (HRViTConfig, HRViTModel)):
-        for preset in config_class.presets():
-            config = config_class.from_preset(preset)
-            widths = getattr(config, "hidden_sizes", None) or [config.hidden_size]
-            with torch.device("meta"):
-                num_parameters = model_class(config, add_pooling_layer=False).num_parameters()
-            print(f"{preset:12} {'-'.join(map(str, widths)):>15} {num_parameters:19,}")
+def _function(path: str):
+    """What `module:name` stands for."""
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ImportError as error:  # of an extra
+        sys.exit(f"hf-gpvit: {error}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@
 import functools
 import signal
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +48,18 @@ def ending_errors(*errors: type[Exception], interrupted: str = "Interrupted: not
         return wrapped
 
     return decorate
+
+
+def command_parser(description: str, prog: str | None = None) -> ArgumentParser:
+    """A parser that shows `description` line by line, with `%(prog)s` in it replaced, and takes whole options only.
+
+    Args:
+        description: What `--help` says.
+        prog: Name of the program. Default: the script's.
+    """
+    return ArgumentParser(
+        prog=prog, description=description, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
+    )
 
 
 def add_segmentation_arguments(parser: ArgumentParser) -> None:

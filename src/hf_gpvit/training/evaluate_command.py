@@ -11,17 +11,17 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The command line of scripts/evaluate_model.py."""
+"""The command `hf-gpvit evaluate`, which is also scripts/evaluate_model.py."""
 
 import math
 import os
-from argparse import ArgumentParser, BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Sequence
 from itertools import zip_longest
 
 from transformers import AutoImageProcessor, PreTrainedModel
 
-from ..command_line import add_segmentation_arguments, ending_errors, segmentation_settings
+from ..command_line import add_segmentation_arguments, command_parser, ending_errors, segmentation_settings
 from ..data.loading import LoadedData, load_data
 from ..extras import import_extra
 from ..files import write_metrics
@@ -32,15 +32,31 @@ from .evaluation import evaluate_model
 
 accelerate = import_extra("accelerate")
 
+DESCRIPTION = """How good a saved classifier or segmentor is on a labelled dataset.
+
+    %(prog)s --model outputs/quickstart --dataset shapes
+    %(prog)s --model path/to/model --dataset path/to/photos --output metrics.json
+    accelerate launch --module hf_gpvit_cli evaluate --model path/to/ade20k-model --dataset path/to/parquet \\
+        --split validation --class_names ade20k --window_size 640 --scales 0.75 1 1.25 --flip
+
+The dataset's classes must be the model's, in the same order; annotations whose classes have no names are taken to have
+the model's. A folder of pictures without a test part is tested on a fifth of them, with `--split train+test` on all.
+With several processes, each picture still counts once.
+"""
+
 
 @ending_errors()
-def evaluate_command(description: str) -> None:
+def evaluate_command(arguments: Sequence[str] | None = None, prog: str | None = None) -> None:
     """Evaluates a saved model as the command line says, prints a table and writes the figures where it is told.
 
     Under `accelerate launch` or torchrun all processes share the work, and the first one prints and writes. Mistakes
     and broken data end the process with one message and the exit code 1.
+
+    Args:
+        arguments: The options. Default: this process's.
+        prog: Name of the program that `--help` shows. Default: the script's.
     """
-    arguments = _parser(description).parse_args()
+    arguments = _parser(prog).parse_args(arguments)
     settings = segmentation_settings(arguments)
     _check(arguments)
     accelerator = accelerate.Accelerator()
@@ -85,8 +101,8 @@ def _cell(value: float | str) -> str:
     return str(value)
 
 
-def _parser(description: str) -> ArgumentParser:
-    parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False)
+def _parser(prog: str | None) -> ArgumentParser:
+    parser = command_parser(DESCRIPTION, prog)
     parser.add_argument("--model", required=True, help="folder or Hub name of a model with its image processor")
     parser.add_argument(
         "--dataset", required=True, help="'shapes', a folder of pictures or of parquet files, or a name on the Hub"
