@@ -63,9 +63,10 @@ def presets_command(arguments: Sequence[str] | None = None, prog: str | None = N
 
 @ending_errors()
 def info_command(arguments: Sequence[str] | None = None, prog: str | None = None) -> None:
-    """Prints what a model has and what a picture costs it, as the command line says; no weights are loaded."""
+    """Prints what a model has and what a picture costs it, as the command line says."""
     parser = command_parser(
-        "Parameters, multiply-adds and memory of a model, counted without loading its weights.\n\n"
+        "Parameters, multiply-adds and memory of a model, counted while one picture runs through it on the CPU, with\n"
+        "random weights.\n\n"
         "    %(prog)s gpvit-l1\n"
         "    %(prog)s gpvit-l1 --task semantic-segmentation --image_size 512 2048\n"
         "    %(prog)s path/to/model",
@@ -109,10 +110,11 @@ def _model(name: str, task: str | None) -> PreTrainedModel:
     for config_class, model_classes in FAMILIES:
         if name in config_class.presets():
             task = task or "image-classification"
-            return _on_meta(model_classes[task], config_class.from_preset(name, num_labels=_NUM_LABELS[task]))
+            return model_classes[task](config_class.from_preset(name, num_labels=_NUM_LABELS[task]))
     if task is not None:
         raise ValueError(f"--task is for presets, but {name} is none.")
-    return _on_meta(*_saved(name))
+    model_class, config = _saved(name)
+    return model_class(config)
 
 
 def _saved(name: str) -> tuple[type[PreTrainedModel], PreTrainedConfig]:
