@@ -11,11 +11,19 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+import re
+import runpy
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 import hf_gpvit
 import hf_gpvit_cli
+
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
 def test_presets_are_listed_with_their_sizes(capsys):
@@ -34,10 +42,100 @@ import hf_gpvit_cli
 try:
     hf_gpvit_cli.main(["--help"])
 finally:
-    assert "torch" not in sys.modules
+    assert not {"torch", "transformers", "hf_gpvit"} & set(sys.modules)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "presets" in result.stdout
+    for command, (summary, _) in hf_gpvit_cli.COMMANDS.items():
+        assert re.search(rf"^ +{command} +{summary}$", result.stdout, re.MULTILINE)
+
+
+def help_of(run, capsys):
+    """What `--help` shows, on one line and without the program's name."""
+    with pytest.raises(SystemExit) as ended:
+        run()
+    assert ended.value.code == 0
+    return " ".join(re.sub(r"hf-gpvit \w+|\w+\.py", "", capsys.readouterr().out).split())
+
+
+@pytest.mark.parametrize(
+    ("command", "script"),
+    [("predict", "predict.py"), ("evaluate", "evaluate_model.py"), ("convert", "convert_checkpoint.py")],
+)
+def test_commands_are_the_scripts(command, script, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    of_script = help_of(lambda: runpy.run_path(str(SCRIPTS / script), run_name="__main__"), capsys)
+    of_command = help_of(lambda: hf_gpvit_cli.main([command, "--help"]), capsys)
+    assert of_command == of_script
+    assert "%(prog)s" not in of_command
+
+
+@pytest.mark.parametrize("command", ["presets", "info"])
+def test_other_commands_have_help(command, capsys):
+    assert "usage:" in help_of(lambda: hf_gpvit_cli.main([command, "--help"]), capsys)
+
+
+def test_unknown_command(capsys):
+    with pytest.raises(SystemExit) as ended:
+        hf_gpvit_cli.main(["convrt"])
+    assert ended.value.code == 2
+    assert "'convrt'" in capsys.readouterr().err
+
+
+def test_missing_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    monkeypatch.delitem(sys.modules, "hf_gpvit.training.evaluate_command", raising=False)
+    with pytest.raises(SystemExit, match=r'^hf-gpvit: .*accelerate.*pip install "hf-gpvit\[train\]"'):
+        hf_gpvit_cli.main(["evaluate", "--help"])
+
+
+def figures(capsys, *arguments):
+    """The figure of each line of `hf-gpvit info`, and its first line."""
+    hf_gpvit_cli.main(["info", *map(str, arguments)])
+    head, *lines = capsys.readouterr().out.splitlines()
+    rows = (re.fullmatch(r"(\S.*?)  +([\d.,]+).*", line) for line in lines)
+    return head, {row[1]: float(row[2].replace(",", "")) for row in rows if row}
+
+
+def test_info_of_a_preset(capsys):
+    """Figures of README.md."""
+    head, found = figures(capsys, "gpvit-l1")
+    assert head == "gpvit-l1: GPViTForImageClassification with 1000 labels"
+    assert found["parameters of the backbone"] == 9_325_544
+    assert found["parameters of all"] == 9_589_848
+    assert found["multiply-adds"] == 6.10
+    assert found["weights"] == pytest.approx(4 * 9_589_848 / 2**20, rel=0.01)
+
+
+def test_info_of_a_segmentor_at_a_size(capsys):
+    task = ("--task", "semantic-segmentation")
+    head, square = figures(capsys, "hrvit-nano", *task)
+    assert head == "hrvit-nano: HRViTForSemanticSegmentation with 150 labels"
+    assert square["multiply-adds"] == 1.28
+    _, wide = figures(capsys, "hrvit-nano", *task, "--image_size", 512, 1024)
+    assert wide["activations at their peak"] == pytest.approx(2 * square["activations at their peak"], rel=0.1)
+    assert wide["weights"] == square["weights"]
+
+
+def test_info_of_a_folder(family, tmp_path, capsys):
+    family.segmentor_class(family.config(num_labels=7)).save_pretrained(tmp_path / "model")
+    head, found = figures(capsys, tmp_path / "model", "--image_size", 64)
+    assert head == f"{tmp_path / 'model'}: {family.segmentor_class.__name__} with 7 labels"
+    assert found["parameters of all"] == family.segmentor_class(family.config(num_labels=7)).num_parameters()
+    assert found["parameters of the backbone"] < found["parameters of all"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gpvit-l9"], "model must be one of gpvit-l1, .*, hrvit-nano, or the folder .* got 'gpvit-l9'"),
+        (["nothing/here", "--task", "image-classification"], "--task is for presets, but nothing/here is none"),
+        (["gpvit-nano", "--image_size", "0"], r"--image_size must be .* got \[0\]"),
+        (["gpvit-nano", "--image_size", "3", "4", "5"], r"--image_size must be .* got \[3, 4, 5\]"),
+    ],
+)
+def test_info_on_mistakes(arguments, message):
+    with pytest.raises(SystemExit, match=message):
+        hf_gpvit_cli.main(["info", *arguments])
 
 
 def test_version(capsys):

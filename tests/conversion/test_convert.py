@@ -14,6 +14,7 @@
 """Official checkpoints in, our models out; anything else is refused by name."""
 
 import pickle
+import re
 
 import pytest
 import torch
@@ -172,10 +173,17 @@ def test_missing_unexpected_and_misshapen_entries_are_named(official):
     state_dict["backbone.ln1.weight"] = torch.zeros(7)
     with pytest.raises(ValueError) as raised:
         convert_checkpoint(state_dict)
-    lines = str(raised.value).splitlines()
-    assert "backbone.layers.12.qkv.weight" in lines[1]
-    assert "gpvit.layers.4.propagation.mixer.token_norm.weight" in lines[2]
-    assert "backbone.ln1.weight (7,) for gpvit.norm.weight (216,)" in lines[3]
+    unknown, missing, misshapen = str(raised.value).split("; ")
+    assert "['backbone.layers.12.qkv.weight'] are entries the model does not have" in unknown
+    assert "['gpvit.layers.4.propagation.mixer.token_norm.weight'] are parameters and buffers" in missing
+    assert "['backbone.ln1.weight (7,) for gpvit.norm.weight (216,)'] are of another shape" in misshapen
+
+
+def test_messages_are_one_line_however_many_entries_differ(official):
+    with pytest.raises(ValueError, match=r"layers\.2\S+'\] and \d+ more are entries") as raised:
+        convert_checkpoint({re.sub(r"layers\.(\d)\.", r"layers.2\1.", name): official[name] for name in official})
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 1000
+    assert "another shape" not in str(raised.value)
 
 
 def test_missing_unexpected_and_misshapen_entries_of_hrvit_are_named():
@@ -186,11 +194,11 @@ def test_missing_unexpected_and_misshapen_entries_of_hrvit_are_named():
     state_dict["features.2.blocks.1.1.0.weight"] = torch.zeros(1)  # no path from a branch to itself
     with pytest.raises(ValueError) as raised:
         convert_checkpoint(state_dict)
-    lines = str(raised.value).splitlines()
-    assert "features.12.blocks.0.1.0.weight" in lines[1]
-    assert "features.2.blocks.1.1.0.weight" in lines[1]
-    assert "hrvit.layers.2.branches.2.blocks.3.batch_norm.running_mean" in lines[2]
-    assert "features.9.norm.3.weight (7,) for hrvit.layers.4.branches.3.norm.weight (256,)" in lines[3]
+    unknown, missing, misshapen = str(raised.value).split("; ")
+    assert "features.12.blocks.0.1.0.weight" in unknown
+    assert "features.2.blocks.1.1.0.weight" in unknown
+    assert "hrvit.layers.2.branches.2.blocks.3.batch_norm.running_mean" in missing
+    assert "features.9.norm.3.weight (7,) for hrvit.layers.4.branches.3.norm.weight (256,)" in misshapen
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@
 """Official checkpoints -> our models."""
 
 from .convert import convert_checkpoint
+from .releases import RELEASES, Release
 
 
-__all__ = ["convert_checkpoint"]
+__all__ = ["RELEASES", "Release", "convert_checkpoint"]

@@ -13,12 +13,10 @@
 # limitations under the License.
 """Official checkpoints -> our models."""
 
-import pickle
 import re
 from collections.abc import Mapping
 from math import isqrt
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,12 +24,15 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..data.labels import load_label_set
 from . import gpvit, heads, hrvit
+from .checkpoints import read_state_dict
 
 
 FAMILIES = (gpvit, hrvit)
+# Names that a message has room for.
+_NUM_SHOWN = 3
 
 
-def convert_checkpoint(checkpoint: str | PathLike | Mapping[str, Any]) -> PreTrainedModel:
+def convert_checkpoint(checkpoint: str | PathLike | Mapping[str, Any], ema: bool = False) -> PreTrainedModel:
     """Turns an official checkpoint into our model.
 
     Family, variant, task, decode head, classes and image size are read off the entries' names and shapes. Classifiers
@@ -39,8 +40,12 @@ def convert_checkpoint(checkpoint: str | PathLike | Mapping[str, Any]) -> PreTra
     no entry shows is as published: HRViT-b3 has attention stripes of width 9 with the 19 classes of Cityscapes.
 
     Args:
-        checkpoint: Path of an official file, or what it holds: a state dict, or a dict with a `state_dict`. Files
-            are read with `weights_only=True`, so a pickle that would run code is refused and runs nothing.
+        checkpoint: Path of an official file, or what it holds: a state dict, or a dict with one under `state_dict`
+            or `model`, beside which toolkits put meta data, optimizers and the like. Files are read with
+            `weights_only=True`, so a pickle that would run code is refused and runs nothing. A prefix `module.` is
+            taken off.
+        ema: Whether to take the copy of the weights that is stored as an exponential moving average. Default False,
+            with a warning if there is one.
 
     Returns:
         `...ForImageClassification` or `...ForSemanticSegmentation`, float32, in eval mode.
@@ -50,7 +55,7 @@ def convert_checkpoint(checkpoint: str | PathLike | Mapping[str, Any]) -> PreTra
         ValueError: the file is damaged or unsafe, is of another architecture, or entries are missing, unknown or of
             another shape; the message names them.
     """
-    state_dict = _state_dict(checkpoint)
+    state_dict = read_state_dict(checkpoint, ema)
     family = _family(state_dict)
     task = _task(family, state_dict)
     config = _config(family, task, state_dict)
@@ -58,39 +63,6 @@ def convert_checkpoint(checkpoint: str | PathLike | Mapping[str, Any]) -> PreTra
     rules = family.NAMES + (heads.NAMES[config.decode_head_type] if task == "semantic-segmentation" else [])
     model.load_state_dict(_converted(state_dict, rules, model.state_dict()))
     return model.eval()
-
-
-def _state_dict(checkpoint: str | PathLike | Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
-    content = checkpoint if isinstance(checkpoint, Mapping) else _load(Path(checkpoint))
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(_is_entry(*item) for item in content.items()):
-        raise ValueError(
-            "The checkpoint holds neither a dict of names and floating-point tensors nor a dict with one under "
-            "'state_dict'."
-        )
-    return content
-
-
-def _is_entry(name: Any, value: Any) -> bool:
-    """Whether it belongs in a state dict: only BatchNorm's counters are integers."""
-    if not isinstance(name, str) or not isinstance(value, torch.Tensor):
-        return False
-    return value.is_floating_point() or (value.dtype == torch.int64 and name.endswith("num_batches_tracked"))
-
-
-def _load(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no checkpoint file {path}.")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} holds more than tensors and plain containers, or is damaged; it was not loaded, since loading "
-            f"it could run code. {error}"
-        ) from error
-    except Exception as error:  # a damaged file can break torch's readers anywhere
-        raise ValueError(f"{path} is truncated, empty or no PyTorch checkpoint: {error}") from error
 
 
 def _family(state_dict: Mapping[str, torch.Tensor]):
@@ -187,13 +159,14 @@ def _converted(
         for name, new_name in new_names.items()
         if new_name in expected and state_dict[name].shape != expected[new_name].shape
     ]
-    if unexpected or missing or misshapen:
-        raise ValueError(
-            "The checkpoint does not fit the model it seems to be of.\n"
-            f"Entries it has and the model does not: {unexpected}\n"
-            f"Parameters and buffers of ours that it leaves unfilled: {missing}\n"
-            f"Entries of another shape: {misshapen}"
-        )
+    problems = {
+        "are entries the model does not have": unexpected,
+        "are parameters and buffers of ours that it leaves unfilled": missing,
+        "are of another shape": misshapen,
+    }
+    told = "; ".join(f"{_some(names)} {problem}" for problem, names in problems.items() if names)
+    if told:
+        raise ValueError(f"The checkpoint does not fit the model it seems to be of: {told}.")
     return {new_name: state_dict[name] for name, new_name in new_names.items()}
 
 
@@ -204,5 +177,8 @@ def _new_name(name: str, rules: list[tuple[str, str]]) -> str | None:
     return None
 
 
-def _some(names) -> list[str]:
-    return list(names)[:3]
+def _some(names) -> str:
+    """The first of them, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - _NUM_SHOWN} more" if len(names) > _NUM_SHOWN else ""
+    return f"{names[:_NUM_SHOWN]}{more}"

@@ -16,7 +16,7 @@
 from .classification import classify
 from .loading import task_of
 from .pictures import find_pictures, load_picture
-from .predict import label_set_palette, predict_pictures
+from .predict import describe_picture, label_set_palette, predict_pictures
 from .segmentation import (
     SegmentationSettings,
     segment,
@@ -39,6 +39,7 @@ __all__ = [
     "SegmentationSettings",
     "classify",
     "color_palette",
+    "describe_picture",
     "find_pictures",
     "group_heatmaps",
     "group_map_panel",

@@ -94,6 +94,27 @@ def predict_pictures(
     return records
 
 
+def describe_picture(
+    model: PreTrainedModel, image_processor: BaseImageProcessor, image: Image.Image, top_k: int = 5
+) -> list[dict[str, Any]]:
+    """What a model says about one picture.
+
+    Args:
+        model: Model for image classification or semantic segmentation.
+        image_processor: The one that belongs to `model`.
+        image: PIL image of any size and mode.
+        top_k: Number of labels of a classifier. Default 5.
+
+    Returns:
+        `[{"label", "score"}, ...]` of a classifier, the best first; `[{"label", "share"}, ...]` of all pixels of a
+        segmentor, the largest first.
+    """
+    if type(model).__name__.endswith("ForSemanticSegmentation"):
+        return _shares(segment(model, image_processor, image).numpy(), model.config.id2label)
+    [scores] = classify(model, image_processor, [image])
+    return _best(scores, model, top_k)
+
+
 def label_set_palette(id2label: Mapping[int, str]) -> tuple[tuple[int, int, int], ...] | None:
     """The palette of the label set that has just these classes, or None."""
     label_sets = map(load_label_set, _LABEL_SETS_WITH_PALETTE)
@@ -131,10 +152,13 @@ def _classified(
             if isinstance(image, ValueError):
                 yield _failure(file, image)
                 continue
-            best = next(scores).topk(min(top_k, model.config.num_labels))
-            found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-            labels = [{"label": model.config.id2label[index], "score": score} for index, score in found]
-            yield {"file": file.as_posix(), "predictions": labels}
+            yield {"file": file.as_posix(), "predictions": _best(next(scores), model, top_k)}
+
+
+def _best(scores: torch.Tensor, model: PreTrainedModel, top_k: int) -> list[dict[str, Any]]:
+    best = scores.topk(min(top_k, model.config.num_labels))
+    found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [{"label": model.config.id2label[index], "score": score} for index, score in found]
 
 
 def _segmented(

@@ -1,0 +1,97 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The command `hf-gpvit convert`, which is also scripts/convert_checkpoint.py."""
+
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import AutoImageProcessor, PreTrainedModel
+
+from ..command_line import command_parser, ending_errors
+from ..data import image_processor_for
+from ..files import atomic_folder
+from ..inference import describe_picture, load_picture, task_of
+from ..inference.loading import AUTO_CLASSES
+from .convert import convert_checkpoint
+from .gpvit import PRESET_BY_SIZE
+from .releases import RELEASES, Release
+
+
+DESCRIPTION = """An official checkpoint becomes a folder that `from_pretrained` and `pipeline` load.
+
+    %(prog)s gpvit_l1.pth gpvit-l1-imagenet --picture cat.png
+
+Variant, task, head and classes are found in the file, which is read without running anything in it. The folder holds
+config, weights and image processor; it appears whole or not at all, and an older one is moved aside. With --picture,
+the model in it says what it sees.
+"""
+
+
+@ending_errors()
+def convert_command(arguments: Sequence[str] | None = None, prog: str | None = None) -> None:
+    """Converts a checkpoint as the command line says.
+
+    Mistakes and files that are damaged, unsafe or of another architecture end the process with one message and the
+    exit code 1; no folder is left.
+
+    Args:
+        arguments: The options. Default: this process's.
+        prog: Name of the program that `--help` shows. Default: the script's.
+    """
+    parser = command_parser(DESCRIPTION, prog)
+    parser.add_argument("checkpoint", help="file with the official weights (.pth)")
+    parser.add_argument("output_dir", help="folder to write")
+    parser.add_argument("--picture", help="file to try the model on")
+    parser.add_argument("--ema", action="store_true", help="take the averaged weights that the file also holds")
+    _convert(parser.parse_args(arguments))
+
+
+def release_of(model: PreTrainedModel) -> Release | None:
+    """The official model that has this variant, task, head and number of classes, or None."""
+    config = model.config
+    if config.model_type != "gpvit":
+        return None
+    is_segmentor = type(model).__name__.endswith("ForSemanticSegmentation")
+    key = (PRESET_BY_SIZE.get(config.hidden_size), config.decode_head_type if is_segmentor else None)
+    datasets = {1000: "imagenet-1k", 150: "ade20k"}
+    for release in RELEASES:
+        if (release.variant, release.decode_head_type) == key and release.dataset == datasets.get(config.num_labels):
+            return release
+    return None
+
+
+def _convert(arguments: Namespace) -> None:
+    if os.path.isfile(arguments.output_dir):
+        raise NotADirectoryError(f"output_dir must be the name of a folder, but {arguments.output_dir} is a file.")
+    image = None if arguments.picture is None else load_picture(arguments.picture)
+    model = convert_checkpoint(arguments.checkpoint, arguments.ema)
+    with atomic_folder(arguments.output_dir) as folder:
+        model.save_pretrained(folder)
+        image_processor_for(model).save_pretrained(folder)
+        found = [] if image is None else _described(folder, image)
+    print(f"{os.path.join(arguments.output_dir, '')}: {type(model).__name__}, {model.config.num_labels} classes")
+    release = release_of(model)
+    if release is not None:
+        told = f"{release.metric} {release.value} % on {release.dataset}, {release.license}"
+        print(f"as published, {release.variant} has {told}")
+    print("".join(f"{value:7.1%}  {label}\n" for label, value in found), end="")
+
+
+def _described(folder: Path, image) -> list[tuple[str, float]]:
+    """What the model that was saved in `folder` says: labels with scores or shares."""
+    model = AUTO_CLASSES[task_of(folder)].from_pretrained(folder)
+    records = describe_picture(model, AutoImageProcessor.from_pretrained(folder), image)
+    return [tuple(record.values()) for record in records]

@@ -1,0 +1,152 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""scripts/convert_checkpoint.py, which is also `hf-gpvit convert`: from an official file to a folder that loads."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, pipeline
+
+import hf_gpvit_cli
+from hf_gpvit import GPViTConfig, GPViTForImageClassification, HRViTConfig, HRViTForImageClassification
+from hf_gpvit.conversion import RELEASES, convert_checkpoint
+from hf_gpvit.conversion.convert_command import release_of
+from hf_gpvit.data import load_label_set
+from hf_gpvit.inference import load_picture, segment
+from official import checkpoint, hrvit_checkpoint
+
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "convert_checkpoint.py"
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("official")
+    torch.save({"state_dict": checkpoint("gpvit/gpvit_l1_statedict.json")}, folder / "classifier.pth")
+    torch.save(hrvit_checkpoint("hrvit_b1", "segformer", 150), folder / "segmentor.pth")
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((96, 64)).save(folder / "picture.png")
+    return folder
+
+
+@pytest.fixture
+def convert(monkeypatch, capsys):
+    """The script with these arguments, in this process -> the lines it prints."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def test_classifier(files, convert):
+    lines = convert(files / "classifier.pth", "model", "--picture", files / "picture.png")
+    assert lines[0].split() == ["model/:".replace("/", "\\" if sys.platform == "win32" else "/"),
+                                "GPViTForImageClassification,", "1000", "classes"]  # fmt: skip
+    assert lines[1] == "as published, gpvit-l1 has top-1 accuracy 80.5 % on imagenet-1k, Apache-2.0"
+    expected = pipeline("image-classification", model="model")(str(files / "picture.png"), top_k=5)
+    assert [line.split(maxsplit=1) for line in lines[2:]] == [
+        [f"{record['score']:.1%}", record["label"]] for record in expected
+    ]
+    assert AutoImageProcessor.from_pretrained("model").crop_size == {"height": 224, "width": 224}
+    loaded = GPViTForImageClassification.from_pretrained("model").state_dict()
+    expected = convert_checkpoint(files / "classifier.pth").state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in expected.items())
+
+
+def test_segmentor(files, capsys):
+    hf_gpvit_cli.main(["convert", str(files / "segmentor.pth"), "model", "--picture", str(files / "picture.png")])
+    lines = capsys.readouterr().out.splitlines()
+    assert "HRViTForSemanticSegmentation, 150 classes" in lines[0]
+    model = convert_checkpoint(files / "segmentor.pth")
+    ids = segment(model, AutoImageProcessor.from_pretrained("model"), load_picture(files / "picture.png"))
+    names = load_label_set("ade20k").names
+    shares = torch.bincount(ids.ravel(), minlength=150) / ids.numel()
+    order = [index for index in shares.argsort(descending=True, stable=True).tolist() if shares[index]]
+    assert len(order) > 1
+    assert [line.split(maxsplit=1) for line in lines[1:]] == [
+        [f"{shares[index]:.1%}", names[index]] for index in order
+    ]
+
+
+class Malicious:
+    def __reduce__(self):
+        return (open, ("victim", "w"))
+
+
+def half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+BROKEN = {
+    "malicious": (lambda path: torch.save({"state_dict": {}, "meta": Malicious()}, path), "It names _?io.open"),
+    "empty": (lambda path: path.write_bytes(b""), "truncated, empty or no PyTorch checkpoint"),
+    "page": (lambda path: path.write_text("<html>404</html>"), "file.pth"),
+    "half": (lambda path: (torch.save({"a": torch.zeros(5000)}, path), half(path)), "truncated, empty"),
+    "resnet": (lambda path: torch.save({"conv1.weight": torch.zeros(1)}, path), "another architecture"),
+    "missing": (lambda path: None, "no checkpoint file file.pth"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_files_leave_nothing(kind, convert, tmp_path):
+    write, message = BROKEN[kind]
+    write(tmp_path / "file.pth")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(SystemExit, match=f"^convert_checkpoint: .*{message}") as ended:
+        convert("file.pth", "outputs/model")
+    assert "\n" not in str(ended.value)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("output_dir", "picture", "message"),
+    [("taken", "picture.png", "taken is a file"), ("model", "classifier.pth", "Can't read the picture")],
+)
+def test_mistakes_are_told_before_the_work(files, convert, tmp_path, output_dir, picture, message):
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(SystemExit, match=message):
+        convert("not-looked-at.pth", output_dir, "--picture", files / picture)
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_averaged_weights_are_asked_for(convert, tmp_path):
+    torch.save({"state_dict": {"conv1.weight": torch.zeros(1)}}, "file.pth")
+    with pytest.raises(SystemExit, match="holds no averaged weights"):
+        convert("file.pth", "model", "--ema")
+
+
+def test_releases():
+    """Each is found again from a model's config, and only from it."""
+    with torch.device("meta"):
+        model = GPViTForImageClassification(GPViTConfig.from_preset("gpvit-l2", num_labels=1000))
+        other = GPViTForImageClassification(GPViTConfig.from_preset("gpvit-l2", num_labels=10))
+        hrvit = HRViTForImageClassification(HRViTConfig.from_preset("hrvit-b1", num_labels=1000))
+    assert release_of(model).value == 83.4
+    assert release_of(other) is None
+    assert release_of(hrvit) is None
+    assert len({(release.variant, release.dataset, release.decode_head_type) for release in RELEASES}) == len(RELEASES)
+    assert {release.variant for release in RELEASES} < set(GPViTConfig.presets())

@@ -1,0 +1,66 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Costs of a model whose figures can be worked out by hand."""
+
+from types import SimpleNamespace
+
+import torch
+from torch import nn
+
+from hf_gpvit.costs import count_costs
+
+
+class Two(nn.Module):
+    """Two 1x1 convolutions; the first one's output is freed once the second one's is there."""
+
+    dtype, device = torch.float32, torch.device("cpu")
+
+    def __init__(self, keep):
+        super().__init__()
+        self.config = SimpleNamespace(num_channels=3)
+        self.wide = nn.Conv2d(3, 16, 1, bias=False)
+        self.narrow = nn.Conv2d(16, 2, 1, bias=False)
+        self.last = nn.Conv2d(2, 14, 1, bias=False)
+        self.keep = keep
+
+    def forward(self, pixel_values):
+        hidden_states = self.wide(pixel_values)
+        maps = self.narrow(hidden_states)
+        if not self.keep:
+            del hidden_states
+        return self.last(maps.view(maps.shape))
+
+
+def test_figures():
+    """The peak is where input, first and second output are there; the third makes it higher if the first is kept."""
+    weights = 3 * 16 + 16 * 2 + 2 * 14
+    for keep, channels in ((False, 3 + 16 + 2), (True, 3 + 16 + 2 + 14)):
+        costs = count_costs(Two(keep), 10, 20)
+        assert costs.macs == weights * 200
+        assert costs.weight_bytes == 4 * weights
+        assert costs.activation_bytes == 4 * channels * 200
+
+
+def test_weights_that_are_shared_count_once():
+    model = Two(False)
+    model.again = model.wide
+    assert count_costs(model, 4, 4).weight_bytes == count_costs(Two(False), 4, 4).weight_bytes
+
+
+def test_no_gradients_are_kept_and_dropout_is_off(family):
+    model = family.classifier_class(family.config()).train()
+    first, second = count_costs(model, 40, 64), count_costs(model, 40, 64)
+    assert first == second
+    assert not model.training
+    assert all(parameter.grad is None for parameter in model.parameters())
