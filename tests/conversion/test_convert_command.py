@@ -133,6 +133,13 @@ def test_mistakes_are_told_before_the_work(files, convert, tmp_path, output_dir,
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
+def test_a_picture_that_the_model_refuses_leaves_nothing(files, convert, tmp_path):
+    Image.new("RGB", (4000, 1)).save(tmp_path / "thin.png")
+    with pytest.raises(SystemExit, match="image of 4000x1 pixels"):
+        convert(files / "segmentor.pth", "model", "--picture", "thin.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["thin.png"]
+
+
 def test_averaged_weights_are_asked_for(convert, tmp_path):
     torch.save({"state_dict": {"conv1.weight": torch.zeros(1)}}, "file.pth")
     with pytest.raises(SystemExit, match="holds no averaged weights"):
