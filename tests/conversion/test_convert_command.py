@@ -25,7 +25,7 @@ from transformers import AutoImageProcessor, pipeline
 
 import hf_gpvit_cli
 from hf_gpvit import GPViTConfig, GPViTForImageClassification, HRViTConfig, HRViTForImageClassification
-from hf_gpvit.conversion import RELEASES, convert_checkpoint
+from hf_gpvit.conversion import RELEASES, convert_checkpoint, convert_command
 from hf_gpvit.conversion.convert_command import release_of
 from hf_gpvit.data import load_label_set
 from hf_gpvit.inference import load_picture, segment
@@ -133,11 +133,14 @@ def test_mistakes_are_told_before_the_work(files, convert, tmp_path, output_dir,
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
-def test_a_picture_that_the_model_refuses_leaves_nothing(files, convert, tmp_path):
-    Image.new("RGB", (4000, 1)).save(tmp_path / "thin.png")
-    with pytest.raises(SystemExit, match="image of 4000x1 pixels"):
-        convert(files / "segmentor.pth", "model", "--picture", "thin.png")
-    assert [path.name for path in tmp_path.iterdir()] == ["thin.png"]
+def test_a_picture_that_the_model_refuses_leaves_nothing(files, convert, tmp_path, monkeypatch):
+    def refuse(model, image_processor, image):
+        raise ValueError(f"image of {image.width}x{image.height} pixels is too thin")
+
+    monkeypatch.setattr(convert_command, "describe_picture", refuse)
+    with pytest.raises(SystemExit, match="^convert_checkpoint: image of 96x64 pixels is too thin"):
+        convert(files / "classifier.pth", "model", "--picture", files / "picture.png")
+    assert not list(tmp_path.iterdir())
 
 
 def test_averaged_weights_are_asked_for(convert, tmp_path):
