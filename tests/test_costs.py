@@ -35,7 +35,8 @@ class Two(nn.Module):
         self.keep = keep
 
     def forward(self, pixel_values):
-        hidden_states = self.wide(pixel_values)
+        weight = self.wide.weight.view(16, 3, 1, 1)  # is no activation
+        hidden_states = nn.functional.conv2d(pixel_values, weight)
         maps = self.narrow(hidden_states)
         if not self.keep:
             del hidden_states
