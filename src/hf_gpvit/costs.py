@@ -22,6 +22,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
+from .inference.modes import evaluating
+
 
 @dataclass(frozen=True)
 class Costs:
@@ -46,7 +48,7 @@ def count_costs(model: PreTrainedModel, height: int, width: int) -> Costs:
     keep, come on top of it.
 
     Args:
-        model: Model on any device but meta; it is in eval mode afterwards.
+        model: Model on any device but meta.
         height: Height of the picture in pixels.
         width: Its width.
 
@@ -57,9 +59,16 @@ def count_costs(model: PreTrainedModel, height: int, width: int) -> Costs:
     pixel_values = torch.zeros(1, model.config.num_channels, height, width, dtype=model.dtype, device=model.device)
     live = _LiveBytes(weights)
     live.add(pixel_values)
-    # the inner mode sees whole operations; the counter of multiply-adds takes some apart
-    with torch.no_grad(), FlopCounterMode(display=False) as flops, live:
-        model.eval()(pixel_values)
+    # the counter follows gradients, which it can't in inference mode; it also takes some operations apart, the inner
+    # mode sees them whole
+    with (
+        evaluating(model),
+        torch.inference_mode(False),
+        torch.no_grad(),
+        FlopCounterMode(display=False) as flops,
+        live,
+    ):
+        model(pixel_values)
     return Costs(flops.get_total_flops() // 2, sum(storage.nbytes() for storage in weights), live.peak)
 
 

@@ -11,19 +11,14 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Folders for the Hub: weights, config, image processor, model code and a card, loadable without this package."""
+"""The model card: text, metadata and results from the templates in hub_cards/."""
 
-import copy
-import inspect
 import json
 import math
 import os
-import shutil
 from pathlib import Path
 
-import torch
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     AutoBackbone,
     AutoModel,
@@ -32,13 +27,11 @@ from transformers import (
     BaseImageProcessor,
     PreTrainedModel,
 )
-from transformers.dynamic_module_utils import get_relative_import_files
 
-from .data.image_processors import image_processor_for
-from .extras import import_extra
-from .files import atomic_folder, write_metrics
-from .inference.modes import evaluating
-from .registration import MODEL_CLASSES
+from ..costs import count_costs
+from ..data.image_processors import image_processor_for
+from ..extras import import_extra
+from ..registration import MODEL_CLASSES
 
 
 # The Hub's names.
@@ -63,75 +56,7 @@ METRICS = {
 PAPERS = {"gpvit": "arxiv:2212.06795", "hrvit": "arxiv:2111.01236"}
 
 # In an installed package, and in a clone.
-_CARD_FOLDERS = (Path(__file__).parent / "hub_cards", Path(__file__).parents[2] / "hub_cards")
-
-
-def save_for_hub(
-    model: PreTrainedModel,
-    folder: str | os.PathLike,
-    image_processor: BaseImageProcessor | None = None,
-    *,
-    metrics: dict[str, float | None] | str | os.PathLike | None = None,
-    recipe: str | os.PathLike | None = None,
-    dataset: str | None = None,
-    license: str = "apache-2.0",
-    max_shard_size: int | str = "5GB",
-    model_name: str | None = None,
-) -> Path:
-    """Saves all that a repository on the Hub needs: it then loads with this package, and without it as remote code.
-
-    The folder gets model.safetensors (several where it is larger than `max_shard_size`), config.json,
-    preprocessor_config.json, the model's Python files, README.md (see `model_card`), and metrics.json and recipe.yaml
-    where they are given. It appears whole or not at all; a folder that was there before moves to `folder-1`, ....
-    Nothing is uploaded. `model` and its config stay as they are, but for what `save_pretrained` notes in the config.
-
-    Args:
-        model: One of the package's models, neither compiled nor with adapters.
-        image_processor: The one that feeds `model`. Default: `image_processor_for(model)`.
-        metrics: Figures of an evaluation, or the JSON file with them (a run's metrics.json, `--output` of
-            scripts/evaluate_model.py). Needs `dataset`.
-        recipe: The run's recipe.yaml. It goes to the Hub as it is, with the paths in it.
-        dataset: What the model was trained and evaluated on: the name on the Hub ("user/name") or any other.
-        license: Licence of the weights, by the Hub's identifier. Default "apache-2.0", which is the code's.
-        max_shard_size: Bytes, or a size such as "5GB" (default).
-        model_name: Name on the Hub, such as "you/gpvit-l1", which the card's code loads. Default: the folder's name.
-
-    Returns:
-        The folder.
-
-    Raises:
-        FileNotFoundError: There is no file `metrics` or `recipe`.
-        ImportError: jinja2 is missing; the message says how to install it.
-        NotADirectoryError: `folder` is a file.
-        ValueError: `model` is none of the package's, or `metrics` are not those of its task, are no fractions, or
-            come without `dataset`.
-    """
-    folder = Path(folder)
-    image_processor = image_processor or image_processor_for(_checked(model))
-    figures = None if metrics is None else _figures(metrics)
-    card = model_card(
-        model,
-        image_processor,
-        model_name=model_name or folder.absolute().name,
-        metrics=figures,
-        recipe=recipe,
-        dataset=dataset,
-        license=license,
-    )
-    with atomic_folder(folder) as new:
-        model.save_pretrained(new, max_shard_size=max_shard_size)
-        config = copy.deepcopy(model.config)
-        config.auto_map = _auto_map(model)
-        config.save_pretrained(new)
-        for file in _code_files(model):
-            shutil.copyfile(file, new / file.name)
-        image_processor.save_pretrained(new)
-        card.save(new / "README.md")
-        if figures is not None:
-            write_metrics(new / "metrics.json", figures)
-        if recipe is not None:
-            shutil.copyfile(recipe, new / "recipe.yaml")
-    return folder
+_CARD_FOLDERS = (Path(__file__).parents[1] / "hub_cards", Path(__file__).parents[3] / "hub_cards")
 
 
 def model_card(
@@ -152,13 +77,14 @@ def model_card(
     out; without any there are no results.
     """
     jinja2 = import_extra("jinja2", "hub")
-    auto_class = _auto_class(_checked(model))
+    auto_class = _auto_class(checked_model(model))
     task, family = TASKS[auto_class], model.config.model_type
     if recipe is not None and not Path(recipe).is_file():
         raise FileNotFoundError(f"recipe must be a YAML file, but there is no file {recipe}.")
-    results = {} if metrics is None else _results(_figures(metrics), task, dataset)
+    results = {} if metrics is None else _results(checked_figures(metrics), task, dataset)
     image_processor = image_processor or image_processor_for(model)
     height, width = _image_size(image_processor)
+    costs = count_costs(model, height, width)
     title = model_name.rpartition("/")[2]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(next(folder for folder in _CARD_FOLDERS if folder.is_dir()), encoding="utf-8"),
@@ -180,7 +106,8 @@ def model_card(
         has_recipe=recipe is not None,
         results={METRICS[task][name]: value for name, value in results.items()},
         num_parameters=model.num_parameters(),
-        gmac=_multiply_adds(model, height, width) / 1e9,
+        gmac=costs.macs / 1e9,
+        memory=(costs.weight_bytes + costs.activation_bytes) / 2**20,
         height=height,
         width=width,
         license=license,
@@ -188,7 +115,8 @@ def model_card(
     return ModelCard(text)
 
 
-def _checked(model: PreTrainedModel) -> PreTrainedModel:
+def checked_model(model: PreTrainedModel) -> PreTrainedModel:
+    """The model, if a folder for the Hub can be made of it."""
     classes = [model_class for models in MODEL_CLASSES.values() for model_class in models.values()]
     if type(model) not in classes:
         raise ValueError(
@@ -204,20 +132,7 @@ def _auto_class(model: PreTrainedModel) -> type:
     return next(auto_class for auto_class, cls in MODEL_CLASSES[type(model.config)].items() if cls is type(model))
 
 
-def _auto_map(model: PreTrainedModel) -> dict[str, str]:
-    """All Auto classes, since `save_pretrained` on its own would name that of `model` only."""
-    classes = {auto_class.__name__: cls for auto_class, cls in MODEL_CLASSES[type(model.config)].items()}
-    classes = {"AutoConfig": type(model.config)} | classes
-    return {name: f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}" for name, cls in classes.items()}
-
-
-def _code_files(model: PreTrainedModel) -> list[Path]:
-    """The file that defines `model`, and all that it imports of ours."""
-    file = inspect.getfile(type(model))
-    return [Path(path) for path in {file, *get_relative_import_files(file)}]
-
-
-def _figures(metrics: dict[str, float | None] | str | os.PathLike) -> dict[str, float]:
+def checked_figures(metrics: dict[str, float | None] | str | os.PathLike) -> dict[str, float]:
     """Checked, with NaN for None."""
     if not isinstance(metrics, dict):
         path = Path(metrics)
@@ -284,13 +199,3 @@ def _image_size(image_processor: BaseImageProcessor) -> tuple[int, int]:
     size = image_processor.crop_size if is_cropped else image_processor.size
     side = size.get("shortest_edge")
     return (side, side) if side else (size["height"], size["width"])
-
-
-def _multiply_adds(model: PreTrainedModel, height: int, width: int) -> float:
-    """Of convolutions, matrix products and attention."""
-    # the counter follows gradients, which it can't in inference mode
-    with evaluating(model), torch.inference_mode(False), torch.no_grad():
-        pixel_values = torch.zeros(1, model.config.num_channels, height, width, dtype=model.dtype, device=model.device)
-        with FlopCounterMode(display=False) as counter:
-            model(pixel_values)
-    return counter.get_total_flops() / 2

@@ -1,0 +1,109 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Folders for the Hub: weights, config, image processor, model code and a card, loadable without this package."""
+
+import copy
+import inspect
+import os
+import shutil
+from pathlib import Path
+
+from transformers import BaseImageProcessor, PreTrainedModel
+from transformers.dynamic_module_utils import get_relative_import_files
+
+from ..data.image_processors import image_processor_for
+from ..files import atomic_folder, write_metrics
+from ..registration import MODEL_CLASSES
+from .cards import checked_figures, checked_model, model_card
+
+
+def save_for_hub(
+    model: PreTrainedModel,
+    folder: str | os.PathLike,
+    image_processor: BaseImageProcessor | None = None,
+    *,
+    metrics: dict[str, float | None] | str | os.PathLike | None = None,
+    recipe: str | os.PathLike | None = None,
+    dataset: str | None = None,
+    license: str = "apache-2.0",
+    max_shard_size: int | str = "5GB",
+    model_name: str | None = None,
+) -> Path:
+    """Saves all that a repository on the Hub needs: it then loads with this package, and without it as remote code.
+
+    The folder gets model.safetensors (several where it is larger than `max_shard_size`), config.json,
+    preprocessor_config.json, the model's Python files, README.md (see `model_card`), and metrics.json and recipe.yaml
+    where they are given. It appears whole or not at all; a folder that was there before moves to `folder-1`, ....
+    Nothing is uploaded. `model` and its config stay as they are, but for what `save_pretrained` notes in the config.
+
+    Args:
+        model: One of the package's models, neither compiled nor with adapters.
+        image_processor: The one that feeds `model`. Default: `image_processor_for(model)`.
+        metrics: Figures of an evaluation, or the JSON file with them (a run's metrics.json, `--output` of
+            scripts/evaluate_model.py). Needs `dataset`.
+        recipe: The run's recipe.yaml. It goes to the Hub as it is, with the paths in it.
+        dataset: What the model was trained and evaluated on: the name on the Hub ("user/name") or any other.
+        license: Licence of the weights, by the Hub's identifier. Default "apache-2.0", which is the code's.
+        max_shard_size: Bytes, or a size such as "5GB" (default).
+        model_name: Name on the Hub, such as "you/gpvit-l1", which the card's code loads. Default: the folder's name.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileNotFoundError: There is no file `metrics` or `recipe`.
+        ImportError: jinja2 is missing; the message says how to install it.
+        NotADirectoryError: `folder` is a file.
+        ValueError: `model` is none of the package's, or `metrics` are not those of its task, are no fractions, or
+            come without `dataset`.
+    """
+    folder = Path(folder)
+    image_processor = image_processor or image_processor_for(checked_model(model))
+    figures = None if metrics is None else checked_figures(metrics)
+    card = model_card(
+        model,
+        image_processor,
+        model_name=model_name or folder.absolute().name,
+        metrics=figures,
+        recipe=recipe,
+        dataset=dataset,
+        license=license,
+    )
+    with atomic_folder(folder) as new:
+        model.save_pretrained(new, max_shard_size=max_shard_size)
+        config = copy.deepcopy(model.config)
+        config.auto_map = _auto_map(model)
+        config.save_pretrained(new)
+        for file in _code_files(model):
+            shutil.copyfile(file, new / file.name)
+        image_processor.save_pretrained(new)
+        card.save(new / "README.md")
+        if figures is not None:
+            write_metrics(new / "metrics.json", figures)
+        if recipe is not None:
+            shutil.copyfile(recipe, new / "recipe.yaml")
+    return folder
+
+
+def _auto_map(model: PreTrainedModel) -> dict[str, str]:
+    """All Auto classes, since `save_pretrained` on its own would name that of `model` only."""
+    classes = {auto_class.__name__: cls for auto_class, cls in MODEL_CLASSES[type(model.config)].items()}
+    classes = {"AutoConfig": type(model.config)} | classes
+    return {name: f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}" for name, cls in classes.items()}
+
+
+def _code_files(model: PreTrainedModel) -> list[Path]:
+    """The file that defines `model`, and all that it imports of ours."""
+    file = inspect.getfile(type(model))
+    return [Path(path) for path in {file, *get_relative_import_files(file)}]
