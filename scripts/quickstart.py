@@ -110,9 +110,7 @@ def build_image_processor(model: PreTrainedModel, image_size: int | tuple[int, i
 
     Class ids of scenes and folders start at the first class, whatever the classes are called.
     """
-    image_processor = image_processor_for(model, image_size)
-    if crop := getattr(image_processor, "crop_size", None):
-        image_processor.size = {"shortest_edge": max(crop["height"], crop["width"])}
+    image_processor = image_processor_for(model, image_size, crop_ratio=1.0)
     if reduces_labels(image_processor):
         image_processor.do_reduce_labels = False
     return image_processor

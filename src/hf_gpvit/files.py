@@ -51,19 +51,24 @@ def atomic_folder(path: str | os.PathLike, keep_older: bool = True) -> Iterator[
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_metrics(path: str | os.PathLike, metrics: dict[str, float]) -> None:
-    """Figures as a JSON file that is there whole or not at all, in place of an older one.
-
-    NaN, which classes have that don't occur, is no JSON: it becomes null.
-    """
+def write_whole(path: str | os.PathLike, text: str) -> None:
+    """A UTF-8 file that is there whole or not at all, in place of an older one."""
     path = Path(path).absolute()
-    record = {name: None if math.isnan(value) else value for name, value in metrics.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     # a folder of its own, because a file made there has the permissions of any other
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
         file = Path(folder) / path.name
-        file.write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
         os.replace(file, path)
+
+
+def write_metrics(path: str | os.PathLike, metrics: dict[str, float]) -> None:
+    """Figures as JSON, written by `write_whole`.
+
+    NaN, which classes have that don't occur, is no JSON: it becomes null.
+    """
+    record = {name: None if math.isnan(value) else value for name, value in metrics.items()}
+    write_whole(path, json.dumps(record, indent=2, ensure_ascii=False))
 
 
 def _umask() -> int:

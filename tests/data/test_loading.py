@@ -147,7 +147,15 @@ def test_folders_of_pictures(tmp_path, task, names):
 def test_names_for_a_folder(tmp_path):
     source = folder_of_pictures(tmp_path / "photos", SEGMENTATION)
     assert load_data(source, SEGMENTATION, class_names=["a", "b", "c"]).class_names == ["a", "b", "c"]
-    with pytest.raises(ValueError, match="class_names has 1 names, but .*photos.* has 2 classes"):
+    picture(2, "L").save(tmp_path / "photos" / "masks" / "9.png")
+    with pytest.raises(ValueError, match="class_names has 2 names, but .*photos.* has 3 classes"):
+        load_data(source, SEGMENTATION, class_names=["a", "b"])
+
+
+def test_a_list_of_one_name_is_a_label_set(tmp_path):
+    source = folder_of_pictures(tmp_path / "photos", SEGMENTATION)
+    assert load_data(source, SEGMENTATION, class_names=["camvid"]).class_names[:2] == ["sky", "building"]
+    with pytest.raises(ValueError, match="Unknown label set 'a'; valid names are "):
         load_data(source, SEGMENTATION, class_names=["a"])
 
 

@@ -19,6 +19,7 @@ from accelerate.state import AcceleratorState
 
 from colored_photos import draw_photos
 from families import FAMILIES
+from hf_gpvit.training import ClassificationRecipe
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +35,22 @@ def photos(tmp_path_factory):
     root = tmp_path_factory.mktemp("photos")
     draw_photos(root)
     return root
+
+
+@pytest.fixture
+def classification(photos, models, tmp_path):
+    """A short run."""
+    return ClassificationRecipe(
+        model=str(models / "gpvit"),
+        dataset=str(photos / "classification"),
+        output_dir=str(tmp_path / "run"),
+        image_size=32,
+        batch_size=4,
+        max_steps=6,
+        eval_steps=3,
+        logging_steps=2,
+        learning_rate=3e-3,
+    )
 
 
 @pytest.fixture(scope="session")

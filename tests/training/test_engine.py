@@ -29,23 +29,8 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, Au
 
 from colored_photos import COLORS
 from families import FAMILIES, GPVIT
-from hf_gpvit.training import ClassificationRecipe, SegmentationRecipe, TrainingStopped, engine, train
+from hf_gpvit.training import SegmentationRecipe, TrainingStopped, engine, train
 from hf_gpvit.training.run_log import read_log
-
-
-@pytest.fixture
-def classification(photos, models, tmp_path):
-    return ClassificationRecipe(
-        model=str(models / "gpvit"),
-        dataset=str(photos / "classification"),
-        output_dir=str(tmp_path / "run"),
-        image_size=32,
-        batch_size=4,
-        max_steps=6,
-        eval_steps=3,
-        logging_steps=2,
-        learning_rate=3e-3,
-    )
 
 
 @pytest.fixture

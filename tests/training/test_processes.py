@@ -44,18 +44,9 @@ def run(recipe: ClassificationRecipe, path: Path, num_processes: int, *ways: str
 
 
 @pytest.fixture(params=["gpvit", "hrvit"])
-def recipe(request, photos, models, tmp_path):
-    return ClassificationRecipe(
-        model=str(models / request.param),
-        dataset=str(photos / "classification"),
-        output_dir=str(tmp_path / "run"),
-        image_size=32,
-        batch_size=4,
-        max_steps=20,
-        eval_steps=10,
-        logging_steps=1,
-        learning_rate=1e-3,
-    )
+def recipe(request, classification, models):
+    fields = {"max_steps": 20, "eval_steps": 10, "logging_steps": 1, "learning_rate": 1e-3}
+    return replace(classification, model=str(models / request.param), **fields)
 
 
 def losses(log: list[dict]) -> torch.Tensor:

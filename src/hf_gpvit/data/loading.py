@@ -80,7 +80,8 @@ def load_data(
         target_column: Column of the classes (ClassLabel, or with `class_names` also numbers or names), or of the
             pictures of class ids. Default "label" or "annotation".
         class_names: The names in the order of their ids, or a label set of `hf_gpvit.data.labels` ("ade20k", "camvid",
-            "cityscapes"). Default: those of the ClassLabel column, of the folder or of the scenes.
+            "cityscapes"), also as the only one of a list. Default: those of the ClassLabel column, of the folder or of
+            the scenes.
         default_class_names: The names for semantic segmentation where the dataset has none, and `class_names` isn't
             given; such as those of a model to evaluate. Default: none, which is an error then.
         streaming: Read parquet files and the Hub while training rather than before, for sets larger than the disk.
@@ -126,7 +127,9 @@ def load_data(
 def _given_names(class_names: str | Sequence[str] | None) -> list[str] | None:
     if class_names is None:
         return None
-    names = list(load_label_set(class_names).names if isinstance(class_names, str) else class_names)
+    # nothing can be told apart with one class
+    label_set = class_names if isinstance(class_names, str) else class_names[0] if len(class_names) == 1 else None
+    names = list(load_label_set(label_set).names if label_set else class_names)
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or twice:
         raise ValueError(f"class_names must be unique names, at least one; {twice or 'none'} given more than once.")

@@ -121,7 +121,7 @@ class Engine:
                 eval_split=recipe.eval_split,
                 image_column=recipe.image_column,
                 target_column=recipe.target_column,
-                class_names=recipe.names_or_label_set,
+                class_names=recipe.class_names,
                 streaming=recipe.streaming,
                 skip_corrupt=recipe.skip_corrupt,
             )
@@ -275,9 +275,11 @@ class Engine:
 
     def _batches(self) -> Iterator[dict[str, torch.Tensor]]:
         """Endless batches, from where the run stands: each epoch in another order, which its number decides."""
-        parts = self.recipe.gradient_accumulation_steps
-        position = 0 if self.recipe.streaming else self.progress.step * parts % len(self.loader)
-        epoch = self.progress.epoch if self.recipe.streaming else self.progress.step * parts // len(self.loader)
+        if self.recipe.streaming:
+            epoch, position = self.progress.epoch, 0  # the loader's own state has its place
+        else:
+            num_batches = self.progress.step * self.recipe.gradient_accumulation_steps
+            epoch, position = divmod(num_batches, len(self.loader))
         is_resumed = self.progress.step > 0
         while True:
             self.progress.epoch = epoch

@@ -166,7 +166,6 @@ def _evaluate(
 
 
 def _load(arguments: Namespace, task: str, names_of_model: list[str]) -> LoadedData:
-    names = arguments.class_names
     return load_data(
         arguments.dataset,
         task,
@@ -175,7 +174,7 @@ def _load(arguments: Namespace, task: str, names_of_model: list[str]) -> LoadedD
         eval_split=arguments.split,
         image_column=arguments.image_column,
         target_column=arguments.target_column,
-        class_names=names[0] if names and len(names) == 1 else names,
+        class_names=arguments.class_names,
         default_class_names=names_of_model,
         streaming=arguments.streaming,
         skip_corrupt=arguments.skip_corrupt,

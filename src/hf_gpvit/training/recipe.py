@@ -13,7 +13,6 @@
 # limitations under the License.
 """Everything that decides a training run, as dataclasses that YAML files and command lines fill in."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +20,8 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import yaml
 from transformers import HfArgumentParser
+
+from ..files import write_whole
 
 
 def option(default: Any, text: str) -> Any:
@@ -107,11 +108,6 @@ class Recipe:
             raise ValueError(f"{name} must be {expected}, got {name}={getattr(self, name)!r}.")
 
     @property
-    def names_or_label_set(self) -> list[str] | str | None:
-        """`class_names` as `load_data` takes it: nothing can be learned of one class, so one name is a label set's."""
-        return self.class_names[0] if self.class_names and len(self.class_names) == 1 else self.class_names
-
-    @property
     def model_fields(self) -> dict[str, Any]:
         """Fields of the model's config that the recipe sets."""
         fields = {"drop_path_rate": self.drop_path_rate, "stripe_widths": self.stripe_widths}
@@ -119,9 +115,7 @@ class Recipe:
 
     def save(self, path: str | Path) -> None:
         """Writes all fields as YAML that `load_recipe` reads; a file that is there stays whole until then."""
-        aside = Path(path).with_name(f".{Path(path).name}.partial")
-        aside.write_text(yaml.safe_dump(asdict(self), sort_keys=False), encoding="utf-8")
-        os.replace(aside, path)
+        write_whole(path, yaml.safe_dump(asdict(self), sort_keys=False))
 
 
 @dataclass

@@ -21,6 +21,7 @@ from pathlib import Path
 from transformers.utils.logging import tqdm
 
 from ..extras import import_extra
+from ..files import write_whole
 
 
 accelerate = import_extra("accelerate")
@@ -47,9 +48,7 @@ class RunLog:
 
     def _cut(self, step: int) -> None:
         kept = [record for record in read_log(self.path) if record["step"] <= step]
-        aside = self.path.with_name(".log.jsonl.partial")
-        aside.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-        os.replace(aside, self.path)
+        write_whole(self.path, "".join(json.dumps(record) + "\n" for record in kept))
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """Adds a record of finite or missing (NaN) figures."""
