@@ -14,7 +14,11 @@
 """scripts/convert_checkpoint.py, which is also `hf-gpvit convert`: from an official file to a folder that loads."""
 
 import runpy
+import shutil
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +164,53 @@ def test_releases():
     assert release_of(hrvit) is None
     assert len({(release.variant, release.dataset, release.decode_head_type) for release in RELEASES}) == len(RELEASES)
     assert {release.variant for release in RELEASES} < set(GPViTConfig.presets())
+
+
+@pytest.fixture
+def downloads(tmp_path_factory, monkeypatch):
+    """The official downloads' folder, served on loopback."""
+    folder = tmp_path_factory.mktemp("downloads")
+    handler = partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr("hf_gpvit.conversion.releases._FOLDER", f"http://127.0.0.1:{server.server_port}")
+        yield folder
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def copyfile(self, source, outputfile):
+        content = source.read()
+        outputfile.write(content[: len(content) // 2] if "upernet" in self.path else content)
+
+
+def test_an_official_name_is_downloaded(files, downloads, convert, tmp_path):
+    shutil.copy(files / "classifier.pth", downloads / "gpvit_l1_in1k_300e.pth")
+    lines = convert("gpvit-l1", "model")
+    assert lines[1].startswith("as published, gpvit-l1 has top-1 accuracy 80.5 %")
+    assert GPViTForImageClassification.from_pretrained("model").config.hidden_size == 216
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "message"),
+    [
+        ("gpvit-l2", "gpvit_l2_in1k_300e.pth", "holds another model than gpvit-l2: GPViTForImageClassification"),
+        ("gpvit-l3", "gpvit_l2_in1k_300e.pth", "Can't download http://.*/gpvit_l3_in1k_300e.pth: .*404"),
+        ("gpvit-l1-upernet", "gpvit_l1_upernet.pth", "gpvit_l1_upernet.pth is truncated"),
+    ],
+)
+def test_downloads_that_fail_leave_nothing(files, downloads, convert, tmp_path, name, file, message):
+    shutil.copy(files / "classifier.pth", downloads / file)
+    with pytest.raises(SystemExit, match=message):
+        convert(name, "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_with_an_official_name_goes_first(convert):
+    Path("gpvit-l1").write_bytes(b"")
+    with pytest.raises(SystemExit, match="gpvit-l1 is truncated, empty"):
+        convert("gpvit-l1", "model")

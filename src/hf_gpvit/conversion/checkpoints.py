@@ -58,6 +58,7 @@ def read_state_dict(checkpoint: str | PathLike | Mapping[str, Any], ema: bool = 
             beside which anything may lie. Files are read with `weights_only=True`.
         ema: Whether to take the copy that is stored as an exponential moving average: under `ema_state_dict`,
             `state_dict_ema` or `model_ema`, or under names that begin with `ema_`; what it lacks is of the others.
+            mmcv exchanges the two before it saves after an epoch: its `ema_` names then hold the plain weights.
             Default False: a warning says that there is such a copy.
 
     Raises:
@@ -72,8 +73,8 @@ def read_state_dict(checkpoint: str | PathLike | Mapping[str, Any], ema: bool = 
         averaged = _unwrapped({name: value for name, value in nested.items() if name not in _COUNTERS})
     if averaged and not ema:
         logger.warning(
-            "The checkpoint also holds weights averaged over training; the plain ones are taken, --ema or ema=True "
-            "takes the others."
+            "The checkpoint holds a second copy of the weights, from averaging; the first is taken, --ema or ema=True "
+            "takes the second."
         )
     if ema and not averaged:
         raise ValueError(

@@ -17,6 +17,7 @@ import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from transformers import AutoImageProcessor, PreTrainedModel
 
@@ -27,16 +28,18 @@ from ..inference import describe_picture, load_picture, task_of
 from ..inference.loading import AUTO_CLASSES
 from .convert import convert_checkpoint
 from .gpvit import PRESET_BY_SIZE
-from .releases import RELEASES, Release
+from .releases import RELEASE_BY_NAME, RELEASES, Release
 
 
 DESCRIPTION = """An official checkpoint becomes a folder that `from_pretrained` and `pipeline` load.
 
-    %(prog)s gpvit_l1.pth gpvit-l1-imagenet --picture cat.png
+    %(prog)s gpvit_l1_in1k_300e.pth gpvit-l1-imagenet --picture cat.png
+    %(prog)s gpvit-l1 gpvit-l1-imagenet
 
-Variant, task, head and classes are found in the file, which is read without running anything in it. The folder holds
-config, weights and image processor; it appears whole or not at all, and an older one is moved aside. With --picture,
-the model in it says what it sees.
+An official model's name (gpvit-l1 to gpvit-l4, also with -segformer or -upernet) stands for its file, which is then
+downloaded. Variant, task, head and classes are found in the file, which is read without running anything in it. The
+folder holds config, weights and image processor; it appears whole or not at all, and an older one is moved aside. With
+--picture, the model in it says what it sees.
 """
 
 
@@ -52,10 +55,12 @@ def convert_command(arguments: Sequence[str] | None = None, prog: str | None = N
         prog: Name of the program that `--help` shows. Default: the script's.
     """
     parser = command_parser(DESCRIPTION, prog)
-    parser.add_argument("checkpoint", help="file with the official weights (.pth)")
+    parser.add_argument("checkpoint", help="file with the official weights (.pth), or the name of an official model")
     parser.add_argument("output_dir", help="folder to write")
     parser.add_argument("--picture", help="file to try the model on")
-    parser.add_argument("--ema", action="store_true", help="take the averaged weights that the file also holds")
+    parser.add_argument(
+        "--ema", action="store_true", help="take the second copy of the weights, from averaging"
+    )
     _convert(parser.parse_args(arguments))
 
 
@@ -65,29 +70,42 @@ def release_of(model: PreTrainedModel) -> Release | None:
     if config.model_type != "gpvit":
         return None
     is_segmentor = type(model).__name__.endswith("ForSemanticSegmentation")
-    key = (PRESET_BY_SIZE.get(config.hidden_size), config.decode_head_type if is_segmentor else None)
-    datasets = {1000: "imagenet-1k", 150: "ade20k"}
-    for release in RELEASES:
-        if (release.variant, release.decode_head_type) == key and release.dataset == datasets.get(config.num_labels):
-            return release
-    return None
+    kind = (PRESET_BY_SIZE.get(config.hidden_size), config.decode_head_type if is_segmentor else None)
+    dataset = {1000: "imagenet-1k", 150: "ade20k"}.get(config.num_labels)
+    releases = (each for each in RELEASES if (each.variant, each.decode_head_type, each.dataset) == (*kind, dataset))
+    return next(releases, None)
 
 
 def _convert(arguments: Namespace) -> None:
     if os.path.isfile(arguments.output_dir):
         raise NotADirectoryError(f"output_dir must be the name of a folder, but {arguments.output_dir} is a file.")
     image = None if arguments.picture is None else load_picture(arguments.picture)
-    model = convert_checkpoint(arguments.checkpoint, arguments.ema)
+    model = _model(arguments.checkpoint, arguments.ema)
     with atomic_folder(arguments.output_dir) as folder:
         model.save_pretrained(folder)
         image_processor_for(model).save_pretrained(folder)
         found = [] if image is None else _described(folder, image)
-    print(f"{os.path.join(arguments.output_dir, '')}: {type(model).__name__}, {model.config.num_labels} classes")
+    print(f"{os.path.join(arguments.output_dir, '')}: {_kind(model)}")
     release = release_of(model)
     if release is not None:
         told = f"{release.metric} {release.value} % on {release.dataset}, {release.license}"
         print(f"as published, {release.variant} has {told}")
     print("".join(f"{value:7.1%}  {label}\n" for label, value in found), end="")
+
+
+def _model(checkpoint: str, ema: bool) -> PreTrainedModel:
+    release = RELEASE_BY_NAME.get(checkpoint)
+    if release is None or os.path.exists(checkpoint):
+        return convert_checkpoint(checkpoint, ema)
+    with TemporaryDirectory() as folder:
+        model = convert_checkpoint(release.download(Path(folder)), ema)
+    if release_of(model) != release:
+        raise ValueError(f"{release.url} holds another model than {release.name}: {_kind(model)}.")
+    return model
+
+
+def _kind(model: PreTrainedModel) -> str:
+    return f"{type(model).__name__}, {model.config.num_labels} classes"
 
 
 def _described(folder: Path, image) -> list[tuple[str, float]]:

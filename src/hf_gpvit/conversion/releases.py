@@ -11,14 +11,20 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The official models and their published figures: GPViT's (https://arxiv.org/abs/2212.06795); HRViT has none."""
+"""The official files and their published figures: GPViT's (https://arxiv.org/abs/2212.06795); HRViT has none."""
 
 from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+
+_FOLDER = "https://github.com/ChenhongyiYang/GPViT/releases/download/v0.0.1"
 
 
 @dataclass(frozen=True)
 class Release:
-    """An official model.
+    """An official file.
 
     Attributes:
         variant: Name of the preset.
@@ -26,6 +32,7 @@ class Release:
         decode_head_type: Of a segmentor, as in the config; None of a classifier.
         metric: Name of what was measured, in percent.
         value: The published figure.
+        file: Its name among the official downloads.
         license: SPDX name of the licence of the weights.
     """
 
@@ -34,24 +41,50 @@ class Release:
     decode_head_type: str | None
     metric: str
     value: float
+    file: str
     license: str = "Apache-2.0"
+
+    @property
+    def name(self) -> str:
+        """Such as "gpvit-l1" of a classifier, "gpvit-l1-upernet" of a segmentor."""
+        return "-".join(filter(None, (self.variant, self.decode_head_type)))
 
     @property
     def task(self) -> str:
         return "image-classification" if self.decode_head_type is None else "semantic-segmentation"
 
+    @property
+    def url(self) -> str:
+        return f"{_FOLDER}/{self.file}"
+
+    def download(self, folder: Path) -> Path:
+        """Fetches the file into `folder`, with a progress bar, and returns its path.
+
+        A connection that breaks can leave it cut short: whoever reads it finds that.
+
+        Raises:
+            OSError: It can't be fetched; the message has the address.
+        """
+        path = folder / self.file
+        try:
+            torch.hub.download_url_to_file(self.url, str(path))
+        except OSError as error:
+            raise OSError(f"Can't download {self.url}: {error}") from error
+        return path
+
 
 RELEASES = (
-    Release("gpvit-l1", "imagenet-1k", None, "top-1 accuracy", 80.5),
-    Release("gpvit-l2", "imagenet-1k", None, "top-1 accuracy", 83.4),
-    Release("gpvit-l3", "imagenet-1k", None, "top-1 accuracy", 84.1),
-    Release("gpvit-l4", "imagenet-1k", None, "top-1 accuracy", 84.3),
-    Release("gpvit-l1", "ade20k", "segformer", "mIoU", 46.9),
-    Release("gpvit-l2", "ade20k", "segformer", "mIoU", 49.2),
-    Release("gpvit-l3", "ade20k", "segformer", "mIoU", 50.8),
-    Release("gpvit-l4", "ade20k", "segformer", "mIoU", 51.3),
-    Release("gpvit-l1", "ade20k", "upernet", "mIoU", 49.1),
-    Release("gpvit-l2", "ade20k", "upernet", "mIoU", 50.2),
-    Release("gpvit-l3", "ade20k", "upernet", "mIoU", 51.7),
-    Release("gpvit-l4", "ade20k", "upernet", "mIoU", 52.5),
+    Release("gpvit-l1", "imagenet-1k", None, "top-1 accuracy", 80.5, "gpvit_l1_in1k_300e.pth"),
+    Release("gpvit-l2", "imagenet-1k", None, "top-1 accuracy", 83.4, "gpvit_l2_in1k_300e.pth"),
+    Release("gpvit-l3", "imagenet-1k", None, "top-1 accuracy", 84.1, "gpvit_l3_in1k_300e.pth"),
+    Release("gpvit-l4", "imagenet-1k", None, "top-1 accuracy", 84.3, "gpvit_l4_in1k_300e.pth"),
+    Release("gpvit-l1", "ade20k", "segformer", "mIoU", 46.9, "gpvit_l1_segformer.pth"),
+    Release("gpvit-l2", "ade20k", "segformer", "mIoU", 49.2, "gpvit_l2_segformer.pth"),
+    Release("gpvit-l3", "ade20k", "segformer", "mIoU", 50.8, "gpvit_l3_segformer.pth"),
+    Release("gpvit-l4", "ade20k", "segformer", "mIoU", 51.3, "gpvit_l4_segformer.pth"),
+    Release("gpvit-l1", "ade20k", "upernet", "mIoU", 49.1, "gpvit_l1_upernet.pth"),
+    Release("gpvit-l2", "ade20k", "upernet", "mIoU", 50.2, "gpvit_l2_upernet.pth"),
+    Release("gpvit-l3", "ade20k", "upernet", "mIoU", 51.7, "gpvit_l3_upernet.pth"),
+    Release("gpvit-l4", "ade20k", "upernet", "mIoU", 52.5, "gpvit_l4_upernet.pth"),
 )
+RELEASE_BY_NAME = {release.name: release for release in RELEASES}
