@@ -58,9 +58,7 @@ def convert_command(arguments: Sequence[str] | None = None, prog: str | None = N
     parser.add_argument("checkpoint", help="file with the official weights (.pth), or the name of an official model")
     parser.add_argument("output_dir", help="folder to write")
     parser.add_argument("--picture", help="file to try the model on")
-    parser.add_argument(
-        "--ema", action="store_true", help="take the second copy of the weights, from averaging"
-    )
+    parser.add_argument("--ema", action="store_true", help="take the second copy of the weights, from averaging")
     _convert(parser.parse_args(arguments))
 
 
