@@ -1,0 +1,147 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Models as ONNX files, for onnxruntime and what is built on it: Optimum, Transformers.js."""
+
+import copy
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.export import Dim
+from transformers import PreTrainedModel
+
+from ..extras import import_extra
+from .cards import checked_model
+
+
+# The largest difference that a file may have from PyTorch, as a part of the largest value or of 1.
+TOLERANCE = 1e-4
+# Traced with one size and checked with another, (B, H, W), of sides that no window and no stride divides.
+_TRACED_SIZE = (2, 72, 104)
+_CHECKED_SIZE = (1, 101, 85)
+
+
+def export_onnx(model: PreTrainedModel, path: str | os.PathLike) -> Path:
+    """Writes `model` as an ONNX file that takes batches and images of any size, as the model itself does.
+
+    The input is `pixel_values`, float32 (batch_size, num_channels, height, width). The outputs have the names of the
+    model's: `logits` where it has a head, `last_hidden_state` and `pooler_output` of a trunk, and `feature_maps.0`,
+    `feature_maps.1`, ... of a backbone. The file computes in float32 whatever the precision of `model`, in eval mode.
+    It is checked before it takes the place of an older one: by `onnx.checker`, and, where onnxruntime is installed,
+    by running it on images of a size that it was not traced with.
+
+    `model` stays as it is: a copy on the CPU is exported. Its attention is the eager one, which makes a smaller file
+    than SDPA does; what it computes is the same.
+
+    Args:
+        model: One of the package's models, neither compiled nor with adapters.
+        path: The file, such as "onnx/model.onnx". Its folder is made where there is none.
+
+    Returns:
+        The file.
+
+    Raises:
+        ImportError: onnx or onnxscript is missing; the message says how to install it.
+        RuntimeError: onnxruntime computes something else with the file than PyTorch with `model`.
+        ValueError: `model` is none of the package's.
+    """
+    onnx = import_extra("onnx", "onnx")
+    import_extra("onnxscript", "onnx")
+    path = Path(path).absolute()
+    exported = _ExportedModel(checked_model(model))
+    program = torch.onnx.export(
+        exported,
+        (exported.sample(*_TRACED_SIZE),),
+        input_names=["pixel_values"],
+        output_names=exported.output_names,
+        dynamic_shapes=({0: Dim("batch_size"), 2: Dim("height"), 3: Dim("width")},),
+        dynamo=True,
+        verbose=False,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}-new")
+    try:
+        program.save(new, external_data=False)
+        onnx.checker.check_model(new, full_check=True)
+        if find_spec("onnxruntime"):
+            _check_outputs(exported, new)
+        os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)
+    return path
+
+
+class _ExportedModel(nn.Module):
+    """A copy of a model that can be exported, with tensors for outputs."""
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__()
+        model = copy.deepcopy(model).to("cpu", torch.float32).requires_grad_(False)
+        model.set_attn_implementation("eager")
+        for module in model.modules():
+            if isinstance(module, nn.AdaptiveAvgPool2d):
+                # in place, because UPerNet's pooling blocks call what stands in a list of their own
+                module.__class__ = _AveragePool
+        self.model = model
+        self.eval()
+        self.output_names = list(self._named_outputs(self.sample(*_TRACED_SIZE)))
+
+    def sample(self, batch: int, height: int, width: int) -> torch.Tensor:
+        """Noise of that size, the same every time."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(batch, self.model.config.num_channels, height, width, generator=generator)
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self._named_outputs(pixel_values).values())
+
+    def _named_outputs(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
+        named = {}
+        for name, value in self.model(pixel_values, return_dict=True).items():
+            is_tensor = isinstance(value, torch.Tensor)
+            named |= {name: value} if is_tensor else {f"{name}.{index}": part for index, part in enumerate(value)}
+        return named
+
+
+class _AveragePool(nn.AdaptiveAvgPool2d):
+    """The same to `output_size` x `output_size`, as two products with matrices of means.
+
+    PyTorch's own is exported with the indices of the traced size, so that the file would be wrong at any other.
+    """
+
+    def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, C, output_size, output_size)."""
+        rows, columns = (self._means(side) for side in feature_map.shape[-2:])
+        return rows @ feature_map @ columns.T
+
+    def _means(self, side: int) -> torch.Tensor:
+        """(output_size, side): each row averages one of the (overlapping) ranges into which the side is cut."""
+        index, position = torch.arange(self.output_size)[:, None], torch.arange(side)
+        start, end = index * side // self.output_size, ((index + 1) * side - 1) // self.output_size + 1
+        is_inside = (position >= start) & (position < end)
+        return is_inside.float() / (end - start)
+
+
+def _check_outputs(exported: _ExportedModel, path: Path) -> None:
+    onnxruntime = import_extra("onnxruntime", "onnx")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    pixel_values = exported.sample(*_CHECKED_SIZE)
+    outputs = session.run(exported.output_names, {"pixel_values": pixel_values.numpy()})
+    for name, output, expected in zip(exported.output_names, outputs, exported(pixel_values), strict=True):
+        if output.shape != tuple(expected.shape):
+            raise RuntimeError(f"The ONNX file gives {name} of shape {output.shape}, PyTorch {tuple(expected.shape)}.")
+        difference = (torch.from_numpy(output) - expected).abs().max().item()
+        if not difference <= TOLERANCE * max(1, expected.abs().max().item()):
+            raise RuntimeError(f"The ONNX file's {name} differ from PyTorch's by up to {difference:.2g}.")
