@@ -15,6 +15,7 @@
 
 from .cards import model_card
 from .folders import save_for_hub
+from .onnx_export import export_onnx
 
 
-__all__ = ["model_card", "save_for_hub"]
+__all__ = ["export_onnx", "model_card", "save_for_hub"]

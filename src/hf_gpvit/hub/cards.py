@@ -68,6 +68,7 @@ def model_card(
     recipe: str | os.PathLike | None = None,
     dataset: str | None = None,
     license: str = "apache-2.0",
+    onnx: bool = False,
 ) -> ModelCard:
     """The card of a model, from the templates of its family and task in hub_cards/: text, metadata and results.
 
@@ -104,6 +105,7 @@ def model_card(
         decode_head_type=model.config.decode_head_type,
         dataset=dataset,
         has_recipe=recipe is not None,
+        has_onnx=onnx,
         results={METRICS[task][name]: value for name, value in results.items()},
         num_parameters=model.num_parameters(),
         gmac=costs.macs / 1e9,

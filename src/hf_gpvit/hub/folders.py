@@ -26,6 +26,7 @@ from ..data.image_processors import image_processor_for
 from ..files import atomic_folder, write_metrics
 from ..registration import MODEL_CLASSES
 from .cards import checked_figures, checked_model, model_card
+from .onnx_export import export_onnx
 
 
 def save_for_hub(
@@ -39,13 +40,15 @@ def save_for_hub(
     license: str = "apache-2.0",
     max_shard_size: int | str = "5GB",
     model_name: str | None = None,
+    onnx: bool = False,
 ) -> Path:
     """Saves all that a repository on the Hub needs: it then loads with this package, and without it as remote code.
 
     The folder gets model.safetensors (several where it is larger than `max_shard_size`), config.json,
     preprocessor_config.json, the model's Python files, README.md (see `model_card`), and metrics.json and recipe.yaml
-    where they are given. It appears whole or not at all; a folder that was there before moves to `folder-1`, ....
-    Nothing is uploaded. `model` and its config stay as they are, but for what `save_pretrained` notes in the config.
+    where they are given; with `onnx`, onnx/model.onnx too. It appears whole or not at all; a folder that was there
+    before moves to `folder-1`, .... Nothing is uploaded. `model` and its config stay as they are, but for what
+    `save_pretrained` notes in the config.
 
     Args:
         model: One of the package's models, neither compiled nor with adapters.
@@ -57,14 +60,16 @@ def save_for_hub(
         license: Licence of the weights, by the Hub's identifier. Default "apache-2.0", which is the code's.
         max_shard_size: Bytes, or a size such as "5GB" (default).
         model_name: Name on the Hub, such as "you/gpvit-l1", which the card's code loads. Default: the folder's name.
+        onnx: Also write onnx/model.onnx, by `export_onnx`. Takes seconds to minutes. Needs the extra "onnx".
 
     Returns:
         The folder.
 
     Raises:
         FileNotFoundError: There is no file `metrics` or `recipe`.
-        ImportError: jinja2 is missing; the message says how to install it.
+        ImportError: jinja2, or with `onnx` onnx or onnxscript, is missing; the message says how to install it.
         NotADirectoryError: `folder` is a file.
+        RuntimeError: The ONNX file computes something else than `model`.
         ValueError: `model` is none of the package's, or `metrics` are not those of its task, are no fractions, or
             come without `dataset`.
     """
@@ -79,8 +84,11 @@ def save_for_hub(
         recipe=recipe,
         dataset=dataset,
         license=license,
+        onnx=onnx,
     )
     with atomic_folder(folder) as new:
+        if onnx:
+            export_onnx(model, new / "onnx/model.onnx")
         model.save_pretrained(new, max_shard_size=max_shard_size)
         config = copy.deepcopy(model.config)
         config.auto_map = _auto_map(model)

@@ -1,0 +1,226 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+import copy
+import re
+import sys
+
+import huggingface_hub
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from families import GPVIT, HRVIT, awake
+from hf_gpvit import (
+    GPViTConfig,
+    GPViTForImageClassification,
+    GPViTForSemanticSegmentation,
+    HRViTConfig,
+    HRViTForImageClassification,
+    HRViTForSemanticSegmentation,
+)
+from hf_gpvit.hub import export_onnx, model_card, onnx_export, save_for_hub
+
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+# (B, H, W): smaller and larger than what is traced, sides that no stride and no window divides, a single pixel.
+SIZES = [(2, 72, 104), (1, 72, 104), (3, 40, 40), (1, 37, 50), (4, 33, 200), (1, 1, 1)]
+# Exporting takes seconds that grow with depth.
+SHALLOW = {
+    "gpvit": {
+        "num_hidden_layers": 2,
+        "group_layer_indices": [1],
+        "num_group_tokens": [6],
+    },
+    "hrvit": HRVIT.shallow,
+}
+
+
+def small(family, kind, **overrides):
+    if kind == "classifier":
+        return awake(family.classifier_class(family.config(**overrides)))
+    return awake(family.segmentor_class(family.config(decode_head_type=kind, **overrides)))
+
+
+def run(path, pixel_values):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    outputs = session.run(None, {"pixel_values": pixel_values.numpy()})
+    return {output.name: torch.from_numpy(value) for output, value in zip(session.get_outputs(), outputs, strict=True)}
+
+
+@torch.no_grad()
+def assert_same(model, path, sizes):
+    for batch, height, width in sizes:
+        pixel_values = torch.randn(batch, 3, height, width)
+        torch.testing.assert_close(
+            run(path, pixel_values)["logits"], model(pixel_values).logits, rtol=1e-4, atol=1e-5, check_stride=False
+        )
+
+
+@pytest.mark.parametrize(("family", "kind"), [(GPVIT, "upernet"), (HRVIT, "segformer")], ids=str)
+def test_any_size(family, kind, tmp_path):
+    model = small(family, kind, **SHALLOW[family.name])
+    assert_same(model, export_onnx(model, tmp_path / "model.onnx"), SIZES)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A classifier in train mode and bfloat16, with SDPA, as it was; the same after; its folder."""
+    torch.manual_seed(0)
+    model = small(GPVIT, "classifier", **SHALLOW["gpvit"]).to(torch.bfloat16).train()
+    model.set_attn_implementation("sdpa")
+    model.gpvit.norm.eval()  # frozen
+    before = copy.deepcopy(model)
+    root = tmp_path_factory.mktemp("hub")
+    return before, model, save_for_hub(model, root / "model", model_name="you/model", onnx=True)
+
+
+def test_model_stays_as_it_is(published):
+    before, model, _ = published
+    assert model.config._attn_implementation == "sdpa"
+    assert model.training
+    assert not model.gpvit.norm.training
+    assert all(parameter.requires_grad and parameter.dtype == torch.bfloat16 for parameter in model.parameters())
+    expected = before.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+
+
+def test_file_computes_in_float32_and_eval_mode(published):
+    _, model, folder = published
+    assert_same(copy.deepcopy(model).float().eval(), folder / "onnx/model.onnx", SIZES[:3])
+
+
+def test_names_of_inputs_and_outputs(published):
+    graph = onnx.load(published[2] / "onnx/model.onnx").graph
+    shapes = {
+        value.name: [side.dim_param or side.dim_value for side in value.type.tensor_type.shape.dim]
+        for value in [*graph.input, *graph.output]
+    }
+    assert shapes == {"pixel_values": ["batch_size", 3, "height", "width"], "logits": ["batch_size", 5]}
+
+
+def test_file_tells_nothing_of_this_machine(published):
+    content = (published[2] / "onnx/model.onnx").read_bytes()
+    assert b"hf_gpvit" not in content
+    assert b".py" not in content
+
+
+def test_code_of_the_card(published, tmp_path, monkeypatch):
+    _, model, folder = published
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)).save("photo.jpg")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repository, file: f"{repository}/{file}")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"## ONNX\n.*?```python\n(.*?)```", card, flags=re.DOTALL)
+    namespace = {}
+    exec(code.replace("you/model", folder.as_posix()), namespace)
+    with torch.no_grad():
+        expected = copy.deepcopy(model).float().eval()(torch.from_numpy(namespace["pixel_values"])).logits
+    torch.testing.assert_close(torch.from_numpy(namespace["outputs"]["logits"]), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_card_without_file_has_no_section_for_it(family):
+    model = family.classifier_class(family.config())
+    assert "onnx" not in str(model_card(model, model_name="m")).lower()
+    assert "\n\n\n" not in str(model_card(model, model_name="m", onnx=True))
+
+
+@pytest.mark.parametrize("output_size", [1, 2, 3, 6])
+def test_pooling(output_size):
+    pool = nn.AdaptiveAvgPool2d(output_size)
+    for height, width in ((7, 13), (1, 5), (6, 12), (2, 3)):
+        feature_map = torch.randn(2, 3, height, width)
+        expected = pool(feature_map)
+        torch.testing.assert_close(onnx_export._AveragePool(output_size)(feature_map), expected)
+
+
+# ---- errors
+
+
+class Scaled(nn.Module):
+    """Stands for an exporter with a bug: what is traced is not what the file is compared with."""
+
+    def forward(self, hidden_states):
+        return hidden_states * (1.01 if torch.compiler.is_exporting() else 1)
+
+
+def test_wrong_file_is_refused(tmp_path):
+    model = small(GPVIT, "classifier", **SHALLOW["gpvit"])
+    model.classifier = nn.Sequential(model.classifier, Scaled())
+    (tmp_path / "model.onnx").write_text("older")
+    with pytest.raises(RuntimeError, match="logits differ"):
+        export_onnx(model, tmp_path / "model.onnx")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["older"]
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript"])
+def test_missing_package_names_the_extra(package, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf'needs {package}, .*pip install "hf-gpvit\[onnx\]"'):
+        save_for_hub(GPVIT.classifier_class(GPVIT.config()), tmp_path / "model", onnx=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_models_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="GPViTModel.*got Linear"):
+        export_onnx(nn.Linear(1, 1), tmp_path / "model.onnx")
+
+
+# ---- the rest of the models
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["classifier", "segformer", "upernet"])
+def test_deep(family, kind, tmp_path):
+    model = small(family, kind)
+    assert_same(model, export_onnx(model, tmp_path / "model.onnx"), SIZES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("index", "names"),
+    [(0, ["last_hidden_state", "pooler_output"]), (1, [f"feature_maps.{index}" for index in range(4)])],
+)
+def test_without_head(family, index, names, tmp_path):
+    model = family.models()[index]
+    path = export_onnx(model, tmp_path / "model.onnx")
+    pixel_values = torch.randn(3, 3, 50, 37)
+    outputs = run(path, pixel_values)
+    with torch.no_grad():
+        expected = model(pixel_values)
+    expected = expected.feature_maps if "feature_maps" in expected else expected.to_tuple()
+    assert list(outputs) == names
+    torch.testing.assert_close(tuple(outputs.values()), tuple(expected), rtol=1e-4, atol=1e-4, check_stride=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["classifier", "segformer", "upernet"])
+@pytest.mark.parametrize(
+    ("preset", "config_class", "classes"),
+    [
+        ("gpvit-nano", GPViTConfig, (GPViTForImageClassification, GPViTForSemanticSegmentation)),
+        ("hrvit-nano", HRViTConfig, (HRViTForImageClassification, HRViTForSemanticSegmentation)),
+    ],
+)
+def test_presets(preset, config_class, classes, kind, tmp_path):
+    head = {} if kind == "classifier" else {"decode_head_type": kind}
+    model = awake(classes[kind != "classifier"](config_class.from_preset(preset, num_labels=150, **head)))
+    path = export_onnx(model, tmp_path / "model.onnx")
+    assert_same(model, path, [(1, 224, 224), (2, 512, 512), (3, 200, 232)])
