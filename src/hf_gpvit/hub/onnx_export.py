@@ -20,7 +20,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.export import Dim
 from transformers import PreTrainedModel
 
 from ..extras import import_extra
@@ -68,7 +67,7 @@ def export_onnx(model: PreTrainedModel, path: str | os.PathLike) -> Path:
         (exported.sample(*_TRACED_SIZE),),
         input_names=["pixel_values"],
         output_names=exported.output_names,
-        dynamic_shapes=({0: Dim("batch_size"), 2: Dim("height"), 3: Dim("width")},),
+        dynamic_shapes=({0: "batch_size", 2: "height", 3: "width"},),
         dynamo=True,
         verbose=False,
     )
