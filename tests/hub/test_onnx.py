@@ -74,7 +74,7 @@ def assert_same(model, path, sizes):
         )
 
 
-@pytest.mark.parametrize(("family", "kind"), [(GPVIT, "upernet"), (HRVIT, "segformer")], ids=str)
+@pytest.mark.parametrize(("family", "kind"), [(GPVIT, "upernet"), (HRVIT, "segformer")], ids=["gpvit", "hrvit"])
 def test_any_size(family, kind, tmp_path):
     model = small(family, kind, **SHALLOW[family.name])
     assert_same(model, export_onnx(model, tmp_path / "model.onnx"), SIZES)
