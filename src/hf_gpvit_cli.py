@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": ("what a model says about pictures", "hf_gpvit.inference.predict_command:predict_command"),
     "convert": ("an official checkpoint to a model folder", "hf_gpvit.conversion.convert_command:convert_command"),
     "evaluate": ("how good a model is on a dataset", "hf_gpvit.training.evaluate_command:evaluate_command"),
+    "push": ("a model to the Hugging Face Hub", "hf_gpvit.hub.push_command:push_command"),
 }
 
 

@@ -59,7 +59,12 @@ def help_of(run, capsys):
 
 @pytest.mark.parametrize(
     ("command", "script"),
-    [("predict", "predict.py"), ("evaluate", "evaluate_model.py"), ("convert", "convert_checkpoint.py")],
+    [
+        ("predict", "predict.py"),
+        ("evaluate", "evaluate_model.py"),
+        ("convert", "convert_checkpoint.py"),
+        ("push", "push_to_hub.py"),
+    ],
 )
 def test_commands_are_the_scripts(command, script, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", [script, "--help"])

@@ -19,6 +19,7 @@ from accelerate import PartialState
 from transformers import HfArgumentParser
 
 from ..command_line import ending_errors
+from ..hub.push import NotPublished, repo_url
 from .engine import TrainingStopped, train
 from .recipe import Recipe, load_recipe
 
@@ -30,7 +31,7 @@ class _HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter)
     """Shows defaults, and leaves the description as it is."""
 
 
-@ending_errors(TrainingStopped, interrupted=INTERRUPTED)
+@ending_errors(TrainingStopped, NotPublished, interrupted=INTERRUPTED)
 def train_command(recipe_class: type[Recipe], description: str) -> None:
     """Trains as the command line says: `--config` names a YAML file, and the recipe's fields are options.
 
@@ -41,6 +42,8 @@ def train_command(recipe_class: type[Recipe], description: str) -> None:
     name, value = next(iter(metrics.items()))
     if PartialState().is_main_process:
         print(f"{name} {value:.4f}; the model is in {recipe.output_dir}/best")
+        if recipe.push_to_hub:
+            print(f"published: {repo_url(recipe.hub_model_id)}")
 
 
 def parse_recipe(recipe_class: type[Recipe], description: str) -> Recipe:

@@ -17,6 +17,7 @@ import copy
 import functools
 import math
 import os
+import shlex
 import signal
 import threading
 import time
@@ -37,6 +38,7 @@ from ..data.loading import load_data
 from ..data.samples import StreamedSamples, TrainingSamples
 from ..extras import import_extra
 from ..files import atomic_folder, write_metrics
+from ..hub.push import NotPublished, prepare_repo, push_model
 from .building import build_model
 from .checkpoints import Checkpoints
 from .evaluation import evaluate_model
@@ -50,7 +52,17 @@ from .tasks import TASKS
 accelerate = import_extra("accelerate")
 
 # Fields with which a run may go on differently.
-FREE_FIELDS = ("output_dir", "resume", "num_workers", "logging_steps", "max_checkpoints", "trackers")
+FREE_FIELDS = (
+    "output_dir",
+    "resume",
+    "num_workers",
+    "logging_steps",
+    "max_checkpoints",
+    "trackers",
+    "push_to_hub",
+    "hub_model_id",
+    "hub_private_repo",
+)
 
 
 class TrainingStopped(RuntimeError):
@@ -78,7 +90,8 @@ def train(recipe: Recipe) -> dict[str, float]:
     """Trains, evaluates and saves as `recipe` says.
 
     Leaves in `recipe.output_dir`: `best` and `last` (folders with model, image processor and metrics.json),
-    `checkpoints`, recipe.yaml, log.jsonl (a line per `logging_steps`, and per evaluation) and curves.png.
+    `checkpoints`, recipe.yaml, log.jsonl (a line per `logging_steps`, and per evaluation) and curves.png. With
+    `push_to_hub`, `best` is published then; that this can be done is found out before training.
 
     Returns:
         The figures of the last evaluation; the first one decides which evaluation was best.
@@ -87,6 +100,8 @@ def train(recipe: Recipe) -> dict[str, float]:
         ValueError: the recipe doesn't fit the data, the model or this machine, or a picture or mask is broken.
         FileExistsError: `output_dir` is in use, and `resume` not set.
         TrainingStopped: the loss was not finite, or the process was asked to end (SIGTERM); checkpoints are kept.
+        ConnectionError, PermissionError: The Hub can't be reached, or the token may not write there.
+        NotPublished: The run is complete, but the Hub did not take its model.
     """
     return Engine(recipe).run()
 
@@ -99,6 +114,8 @@ class Engine:
         self.folder = Path(recipe.output_dir)
         check_folder(recipe)
         self.accelerator = build_accelerator(recipe)
+        if recipe.push_to_hub:
+            check_hub(recipe, self.accelerator)
         accelerate.utils.set_seed(recipe.seed)
         self._load_data()
         self._prepare(self._build_model())
@@ -413,7 +430,11 @@ class Engine:
         self.log.close()
         if self.accelerator.is_main_process:
             plot_curves(self.folder / "log.jsonl", self.folder / "curves.png")
+        is_main_process = self.accelerator.is_main_process
         self.accelerator.end_training()
+        # the other processes have ended by then: however long it takes, they don't wait
+        if self.recipe.push_to_hub and is_main_process:
+            push_best(self.recipe)
         return self.progress.metrics
 
 
@@ -429,6 +450,34 @@ def build_accelerator(recipe: Recipe) -> accelerate.Accelerator:
         log_with=recipe.trackers or None,
         project_dir=recipe.output_dir,
     )
+
+
+def check_hub(recipe: Recipe, accelerator: accelerate.Accelerator) -> None:
+    """Raises an error in all processes unless the main one, which asks, may write to the repository."""
+    errors = [None]
+    if accelerator.is_main_process:
+        try:
+            import_extra("jinja2", "hub")  # for the card
+            prepare_repo(recipe.hub_model_id, private=recipe.hub_private_repo)
+        except (OSError, ValueError, ImportError) as error:
+            errors = [error]
+    [error] = accelerate.utils.broadcast_object_list(errors)
+    if error is not None:
+        raise error
+
+
+def push_best(recipe: Recipe) -> None:
+    """Publishes a run's best model."""
+    folder = Path(recipe.output_dir) / "best"
+    try:
+        push_model(folder, recipe.hub_model_id, private=recipe.hub_private_repo)
+    except (OSError, ValueError) as error:
+        command = ["hf-gpvit", "push", str(folder), recipe.hub_model_id]
+        command += [] if recipe.hub_private_repo else ["--public"]
+        raise NotPublished(
+            f"The run is complete and its model is in {folder}, but it was not published: {error}\n"
+            f"To try again: {shlex.join(command)}"
+        ) from error
 
 
 def stateful_loader_class() -> type[DataLoader]:

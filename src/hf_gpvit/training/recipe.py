@@ -83,6 +83,9 @@ class Recipe:
     logging_steps: int = option(20, "Log after this many steps.")
     max_checkpoints: int = option(2, "Checkpoints to keep.")
     trackers: list[str] = option([], "Further trackers by Accelerate's names, such as tensorboard or wandb.")
+    push_to_hub: bool = option(False, "Publish the best model on the Hub at the end; the token is that of HF_TOKEN.")
+    hub_model_id: str | None = option(None, "Its name there, such as you/gpvit-shapes.")
+    hub_private_repo: bool = option(True, "Make the repository a private one.")
 
     def __post_init__(self):
         for name in ("batch_size", "gradient_accumulation_steps", "logging_steps", "max_checkpoints"):
@@ -102,6 +105,7 @@ class Recipe:
             f"a multiple of gradient_accumulation_steps={self.gradient_accumulation_steps}",
         )
         self._require("max_steps", self.max_steps or not self.streaming, "given where streaming=True")
+        self._require("hub_model_id", self.hub_model_id or not self.push_to_hub, "given where push_to_hub=True")
 
     def _require(self, name: str, valid: Any, expected: str) -> None:
         if not valid:

@@ -1,0 +1,359 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Publishing a folder on the Hub: privately unless told otherwise, in one commit, whatever the connection does."""
+
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from fnmatch import fnmatch
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
+from huggingface_hub.errors import HFValidationError, HTTPError, OfflineModeIsEnabled
+from huggingface_hub.utils import validate_repo_id
+from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
+
+from ..extras import import_extra
+from ..registration import MODEL_CLASSES
+from .cards import METRICS, checked_figures
+from .folders import save_for_hub
+
+
+# Seconds before each further attempt. What the library sends again by itself (large files, `preupload`) adds to that.
+WAITS = (1, 4, 16)
+
+# What `save_for_hub` may have left in a repository: it goes with the commit that brings a folder without it, because
+# weights in one file would be preferred to newer ones in several.
+_OURS = ("*.safetensors", "*.safetensors.index.json", "*.py", "metrics.json", "recipe.yaml")
+
+_TRANSIENT = (408, 412, 429)  # besides 5xx; 412: the branch is no longer where it was
+
+T = TypeVar("T")
+
+
+class NotPublished(RuntimeError):
+    """A model that was made is not on the Hub: the message says why, and how to try again."""
+
+
+def push_folder(
+    folder: str | PathLike,
+    repo_id: str,
+    *,
+    private: bool = True,
+    revision: str | None = None,
+    commit_message: str | None = None,
+    allow_unevaluated: bool = False,
+) -> str:
+    """Uploads a folder of `save_for_hub` as one commit; the repository is made if there is none.
+
+    The token is that of the environment (HF_TOKEN) or of `hf auth login`. All that can be checked is checked first.
+    Files whose names begin with a dot stay here. A cut connection or an overloaded Hub is tried again for about a
+    minute; large files that have arrived are not sent twice, and a commit that was taken though its answer got lost is
+    recognised. A push that fails leaves the branch as it was. Nothing is committed where nothing has changed.
+
+    Args:
+        folder: What `save_for_hub` wrote.
+        repo_id: Name on the Hub, such as "you/gpvit-l1".
+        private: Whether the repository is private, which is the default. One that is there must be so already.
+        revision: Branch, made from the main one if there is none. Default: the main one.
+        commit_message: Default: what the model is.
+        allow_unevaluated: Push a model without figures of an evaluation (metrics.json) too. Default False.
+
+    Returns:
+        URL of the commit, or of the newest one if nothing has changed.
+
+    Raises:
+        ConnectionError: The Hub could not be reached, or kept failing.
+        FileNotFoundError: There is no such folder, or something is missing in it.
+        PermissionError: There is no token, or it may not write there.
+        ValueError: `repo_id` is no name, the repository is not as private as `private` says, the model was not
+            evaluated, or the Hub refuses it.
+    """
+    folder = Path(folder)
+    check_repo_id(repo_id)
+    _check_hub_folder(folder)
+    _check_evaluation(folder, allow_unevaluated)
+    prepare_repo(repo_id, private=private, revision=revision)
+    return _upload(folder, repo_id, revision, commit_message)
+
+
+def push_model(
+    folder: str | PathLike,
+    repo_id: str,
+    *,
+    dataset: str | None = None,
+    license: str | None = None,
+    private: bool = True,
+    revision: str | None = None,
+    commit_message: str | None = None,
+    allow_unevaluated: bool = False,
+) -> str:
+    """As `push_folder`, for any folder with a model and its image processor, such as a run's `best`.
+
+    One that has no card and no code yet gets them on the way, with metrics.json and recipe.yaml if they are in it; the
+    folder itself stays as it is.
+
+    Args:
+        dataset: What the model was evaluated on, for the card. Default: the recipe's, of a path its last part.
+        license: Licence of the weights, by the Hub's identifier. Default "apache-2.0".
+
+    The others, the result and the errors are those of `push_folder`; moreover `dataset` and `license` are ValueErrors
+    for a folder that has its card already, and jinja2 may be missing (ImportError).
+    """
+    folder = Path(folder)
+    check_repo_id(repo_id)
+    options = {"private": private, "revision": revision, "commit_message": commit_message}
+    if _is_hub_folder(folder):
+        if dataset or license:
+            raise ValueError(f"{folder} has its card already: dataset and license are for folders without one.")
+        return push_folder(folder, repo_id, **options, allow_unevaluated=allow_unevaluated)
+    _check_model_folder(folder)
+    _check_evaluation(folder, allow_unevaluated)
+    import_extra("jinja2", "hub")  # for the card
+    prepare_repo(repo_id, private=private, revision=revision)
+    model = _load_model(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        new = save_for_hub(
+            model,
+            Path(temporary) / "model",
+            AutoImageProcessor.from_pretrained(folder),
+            model_name=repo_id,
+            **_known_of_training(folder, dataset),
+            license=license or "apache-2.0",
+        )
+        return _upload(new, repo_id, revision, commit_message)
+
+
+def prepare_repo(repo_id: str, *, private: bool = True, revision: str | None = None) -> None:
+    """Makes sure that the token may write to the repository, which is made if there is none. Uploads nothing.
+
+    Raises:
+        ConnectionError, PermissionError, ValueError: As `push_folder`.
+    """
+    check_repo_id(repo_id)
+    _check_token()
+    _retried(lambda: _prepare(HfApi(token=True), repo_id, private, revision), repo_id)
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Raises a ValueError unless it is a name such as "you/gpvit-l1"."""
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ValueError(f"repo_id must be a name such as you/gpvit-l1, got {repo_id!r}. {error}") from error
+    if "/" not in repo_id:
+        raise ValueError(f"repo_id must be a name such as you/gpvit-l1, got {repo_id!r}: it has no owner.")
+
+
+def repo_url(repo_id: str) -> str:
+    return f"{constants.ENDPOINT}/{repo_id}"
+
+
+# ---- folders
+
+
+def _check_hub_folder(folder: Path) -> None:
+    """That all is there with which others load the model."""
+    _check_model_folder(folder)
+    code = {f"{name.partition('.')[0]}.py" for name in _auto_map(folder).values()}
+    missing = [name for name in ("README.md", *sorted(code)) if not (folder / name).is_file()]
+    missing += [] if code else ["auto_map in config.json"]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} must be a folder of save_for_hub, but it lacks {', '.join(missing)}. `hf-gpvit push` adds what "
+            "a folder of save_pretrained lacks."
+        )
+
+
+def _check_model_folder(folder: Path) -> None:
+    """That config, weights and image processor are there."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder}.")
+    missing = [name for name in ("config.json", "preprocessor_config.json") if not (folder / name).is_file()]
+    index = folder / "model.safetensors.index.json"
+    weights = set(_read_json(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    missing += sorted(name for name in weights if not (folder / name).is_file())
+    if missing:
+        hint = f" Do you mean {folder / 'best'}?" if (folder / "best/config.json").is_file() else ""
+        raise FileNotFoundError(f"{folder} must hold a model and its image processor: no {', '.join(missing)}.{hint}")
+
+
+def _is_hub_folder(folder: Path) -> bool:
+    return (folder / "README.md").is_file() and bool(_auto_map(folder))
+
+
+def _auto_map(folder: Path) -> dict[str, str]:
+    config = folder / "config.json"
+    return _read_json(config).get("auto_map", {}) if config.is_file() else {}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+
+
+def _check_evaluation(folder: Path, allow_unevaluated: bool) -> None:
+    path = folder / "metrics.json"
+    figures = checked_figures(path) if path.is_file() else {}
+    names = {name for metrics in METRICS.values() for name in metrics}
+    if not allow_unevaluated and all(math.isnan(figures.get(name, math.nan)) for name in names):
+        raise ValueError(
+            f"{folder} has no figures of an evaluation (metrics.json): evaluate the model first (`hf-gpvit evaluate "
+            "--output` writes them), or say that it shall go without (allow_unevaluated, --without_evaluation)."
+        )
+
+
+def _load_model(folder: Path) -> PreTrainedModel:
+    config = AutoConfig.from_pretrained(folder)
+    classes = {cls.__name__: cls for cls in MODEL_CLASSES.get(type(config), {}).values()}
+    [name] = config.architectures or [None]
+    if name not in classes:
+        raise ValueError(f"{folder} must hold a model of this package, but its config.json names {name}.")
+    return classes[name].from_pretrained(folder)
+
+
+def _known_of_training(folder: Path, dataset: str | None) -> dict[str, Any]:
+    """Arguments of `save_for_hub`."""
+    metrics, recipe = folder / "metrics.json", folder / "recipe.yaml"
+    if dataset is None and recipe.is_file():
+        dataset = _dataset_name((yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("dataset"))
+    if dataset is None and metrics.is_file():
+        raise ValueError(f"{folder} has no recipe.yaml that says on what the model was evaluated: give it as dataset.")
+    return {
+        "dataset": dataset,
+        "metrics": metrics if metrics.is_file() else None,
+        "recipe": recipe if recipe.is_file() else None,
+    }
+
+
+def _dataset_name(dataset: str | None) -> str | None:
+    """A name on the Hub as it is, and of a path its last part: where it lay concerns nobody."""
+    if dataset is None:
+        return None
+    path = Path(dataset)
+    is_path = path.exists() or path.is_absolute() or "\\" in dataset or dataset.count("/") > 1 or dataset[0] in ".~"
+    return path.resolve().name if is_path else dataset
+
+
+# ---- the Hub
+
+
+def _check_token() -> None:
+    token = get_token()
+    if token is None:
+        raise PermissionError("There is no token for the Hub: set HF_TOKEN, or run `hf auth login`.")
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        # the error that would follow shows it
+        raise PermissionError("The token for the Hub (HF_TOKEN, `hf auth login`) has characters that no token has.")
+
+
+def _prepare(api: HfApi, repo_id: str, private: bool, revision: str | None) -> None:
+    user, owner = api.whoami(), repo_id.partition("/")[0]
+    if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise PermissionError("The token for the Hub is one for reading: pushing needs one for writing.")
+    owners = [user["name"], *(organization["name"] for organization in user.get("orgs", []))]
+    if owner.lower() not in map(str.lower, owners):
+        raise PermissionError(f"The token may not write to {repo_id}, only to what belongs to {', '.join(owners)}.")
+    api.create_repo(repo_id, private=private, exist_ok=True)
+    api.auth_check(repo_id, write=True)
+    if api.model_info(repo_id).private != private:
+        here, wanted = ("public", "private") if private else ("private", "public")
+        raise ValueError(
+            f"{repo_id} is {here} on the Hub, but shall be {wanted}: change it at {repo_url(repo_id)}/settings, or "
+            f"push it as {here} ({'--public, ' if private else 'without --public, '}private={not private})."
+        )
+    if revision is not None:
+        api.create_branch(repo_id, branch=revision, exist_ok=True)
+
+
+def _upload(folder: Path, repo_id: str, revision: str | None, message: str | None) -> str:
+    message = message or f"Upload {', '.join(_read_json(folder / 'config.json').get('architectures') or ['a model'])}"
+    api = HfApi(token=True, library_name="hf_gpvit")
+    return _retried(lambda: _commit(api, folder, repo_id, revision, message), repo_id)
+
+
+def _commit(api: HfApi, folder: Path, repo_id: str, revision: str | None, message: str) -> str:
+    """One attempt, from where the branch stands now.
+
+    After a commit whose answer got lost that is its own commit: the library then finds nothing that has changed, and
+    commits nothing. One that is still on its way makes the Hub refuse this one, because of the parent.
+    """
+    there = api.model_info(repo_id, revision=revision)
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    files = {name: path for name, path in files.items() if not any(part[0] == "." for part in name.split("/"))}
+    old = [file.rfilename for file in there.siblings if any(fnmatch(file.rfilename, pattern) for pattern in _OURS)]
+    operations = [CommitOperationAdd(name, path) for name, path in sorted(files.items())]
+    operations += [CommitOperationDelete(name) for name in old if name not in files]
+    commit = api.create_commit(repo_id, operations, commit_message=message, revision=revision, parent_commit=there.sha)
+    return commit.commit_url
+
+
+def _retried(call: Callable[[], T], repo_id: str) -> T:
+    """What `call` gives. It must be one that may be called again; errors of HTTP become those of `push_folder`."""
+    for wait in (*WAITS, None):
+        try:
+            return call()
+        except OfflineModeIsEnabled:
+            raise
+        # Xet reports a cut connection by Python's own errors
+        except (HTTPError, ConnectionError, TimeoutError, RuntimeError) as error:
+            cause = _http_error(error) or error
+            if wait is None or not _is_transient(cause):
+                raise _explained(cause, repo_id) from error
+        time.sleep(wait)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _http_error(error: BaseException | None) -> HTTPError | None:
+    """The error of HTTP behind `error`, if there is one: the library raises those of large files in a RuntimeError."""
+    while error is not None and not isinstance(error, HTTPError):
+        error = error.__cause__
+    return error
+
+
+def _is_transient(error: Exception) -> bool:
+    status = _status(error)
+    return status is None or status in _TRANSIENT or status >= 500
+
+
+def _status(error: Exception) -> int | None:
+    """None where there was no answer."""
+    response = getattr(error, "response", None)
+    return None if response is None else response.status_code
+
+
+def _explained(error: Exception, repo_id: str) -> OSError | ValueError:
+    status = _status(error)
+    said = (getattr(error, "server_message", None) or str(error)).strip().replace(get_token() or "\0", "***")
+    said = f"{type(error).__name__} {said}" if status is None else f"{status}, {said}"
+    said = " ".join(said.split())
+    if _is_transient(error):
+        return ConnectionError(
+            f"{repo_url(repo_id)} could not be reached ({said}). The push was not completed; the same command tries "
+            "again, without what has arrived."
+        )
+    if status == 401:
+        return PermissionError(
+            "The Hub does not accept the token: set another one as HF_TOKEN, or run `hf auth login` again."
+        )
+    if status in (403, 404):
+        return PermissionError(f"The token may not write to {repo_id} ({said}).")
+    return ValueError(f"The Hub refuses {repo_id} ({said}).")

@@ -1,0 +1,331 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Pushed models arrive whole, in one commit, privately, and load: over HTTP, from a Hub on this machine."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from fake_hub import READ_TOKEN, TOKEN, Fault, running_hub
+from families import GPVIT, HRVIT
+from hf_gpvit.data import image_processor_for
+from hf_gpvit.hub import push_folder, push_model, save_for_hub
+
+
+FIGURES = {"accuracy": 0.5, "top5_accuracy": 1.0}
+
+# Runs `hf-gpvit push` with each list of arguments, and writes how each ends. The library waits between its attempts.
+PUSH = """
+import contextlib, io, json, sys, time
+time.sleep = lambda seconds: None
+import hf_gpvit_cli
+results = []
+for arguments in json.loads(sys.argv[1]):
+    out, result = io.StringIO(), {"code": 0, "message": ""}
+    try:
+        with contextlib.redirect_stdout(out):
+            hf_gpvit_cli.main(["push", *arguments])
+    except SystemExit as ended:
+        result = {"code": 1 if isinstance(ended.code, str) else ended.code, "message": str(ended.code)}
+    results.append(result | {"out": out.getvalue()})
+print(json.dumps(results))
+"""
+
+# Loads from the Hub as somebody without the package does.
+LOAD = """
+import sys
+from importlib.machinery import PathFinder
+
+
+class Finder(PathFinder):
+    @classmethod
+    def find_spec(cls, fullname, path=None, target=None):
+        return None if fullname.partition(".")[0] == "hf_gpvit" else super().find_spec(fullname, path, target)
+
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Finder
+import torch, transformers
+loaded = {}
+for name in ("AutoModel", "AutoModelForImageClassification", "AutoBackbone"):
+    model = getattr(transformers, name).from_pretrained("you/classifier", trust_remote_code=True)
+    loaded[name] = (type(model).__module__, model.state_dict())
+loaded["size"] = dict(transformers.AutoImageProcessor.from_pretrained("you/classifier").size)
+for task, name in (("image-classification", "you/classifier"), ("image-segmentation", "you/segmentor")):
+    run = transformers.pipeline(task, model=name, trust_remote_code=True)
+    loaded[task] = [result["label"] for result in run(sys.argv[2])]
+torch.save(loaded, sys.argv[1])
+"""
+
+
+@pytest.fixture(scope="module")
+def hub():
+    with running_hub() as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Folders: classifier and unevaluated as save_for_hub writes them, best as a run does."""
+    root = tmp_path_factory.mktemp("push")
+    torch.manual_seed(0)
+    classifier = GPVIT.classifier_class(GPVIT.config()).eval()
+    options = {"dataset": "you/photos", "model_name": "you/classifier"}
+    save_for_hub(classifier, root / "classifier", metrics=FIGURES, **options)
+    save_for_hub(classifier, root / "sharded", metrics=FIGURES, max_shard_size="100KB", **options)
+    save_for_hub(classifier, root / "unevaluated", model_name="you/unevaluated")
+    (root / "classifier/.env").write_text("mine")
+    segmentor = HRVIT.segmentor_class(HRVIT.config()).eval()
+    segmentor.save_pretrained(root / "run/best")
+    image_processor_for(segmentor).save_pretrained(root / "run/best")
+    (root / "run/best/metrics.json").write_text('{"step": 3, "mean_iou": 0.4321, "mean_accuracy": null}')
+    (root / "run/best/recipe.yaml").write_text("dataset: /home/you/my-scenes\n")
+    Image.new("RGB", (50, 40), "tan").save(root / "photo.png")
+    return root
+
+
+def environment(hub, root, **variables):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+    hub_variables = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(root / "home")}
+    return kept | hub_variables | {"NO_PROXY": "127.0.0.1", "HF_TOKEN": TOKEN} | variables
+
+
+def run_code(code, *arguments, **options):
+    result = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, **options
+    )
+    for token in (TOKEN, READ_TOKEN):
+        assert token not in result.stdout + result.stderr
+    return result
+
+
+def push(hub, root, *cases, **variables):
+    """How `hf-gpvit push` ends with each of the arguments: code, message, out."""
+    result = run_code(PUSH, json.dumps(cases), env=environment(hub, root, **variables), cwd=root)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def pushed(hub, root):
+    """How each push of one process ended, by repository; several pushes to one in a list."""
+    hub.faults += [
+        Fault("PUT", "you/cut-upload"),
+        Fault("POST", "you/cut-answer/commit", is_after=True),
+        Fault("POST", "you/cut-commit/commit"),
+        Fault("GET", "you/busy/auth-check", status=503),
+        Fault("POST", "you/busy/commit", status=500, times=2),
+        Fault("PUT", "you/always-cut", times=float("inf")),
+        Fault("POST", "you/forbidden/preupload", status=403),
+    ]
+    cases = [
+        ["classifier", "you/classifier", "--public", "--message", "First"],
+        ["run/best", "you/segmentor"],
+        ["classifier", "you/cut-upload"],
+        ["classifier", "you/cut-answer"],
+        ["classifier", "you/cut-commit"],
+        ["classifier", "you/busy"],
+        ["classifier", "you/always-cut"],
+        ["classifier", "you/forbidden"],
+        ["unevaluated", "you/unevaluated"],
+        ["unevaluated", "you/no-figures", "--without_evaluation"],
+        ["classifier", "you/twice"],
+        ["classifier", "you/twice"],
+        ["sharded", "you/twice"],
+        ["classifier", "you/twice", "--revision", "v1"],
+        ["classifier", "you/twice", "--public"],
+        ["classifier", "others/model"],
+        ["run", "you/run"],
+        ["nowhere", "you/nowhere"],
+        ["classifier", "no-owner"],
+        ["classifier", "you/two words"],
+        ["classifier", "you/labelled", "--dataset", "other"],
+    ]
+    results = {}
+    for case, result in zip(cases, push(hub, root, *cases), strict=True):
+        results.setdefault(case[1], []).append(result)
+    return results
+
+
+def commits(hub, name, branch="main"):
+    """Those besides the one with which the Hub begins a repository."""
+    return hub.repos[name].branches[branch][1:]
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def uploaded(commit):
+    return {name: content for name, content in commit.files.items() if name != ".gitattributes"}
+
+
+def test_folder_arrives_whole_in_one_commit(hub, root, pushed):
+    (result,) = pushed["you/classifier"]
+    assert (result["code"], result["message"]) == (0, "")
+    (commit,) = commits(hub, "you/classifier")
+    assert uploaded(commit) == contents(root / "classifier")
+    assert commit.message == "First"
+    assert f"{hub.url}/you/classifier (public): {hub.url}/you/classifier/commit/{commit.sha}" in result["out"]
+
+
+def test_private_unless_told_otherwise(hub, pushed):
+    assert not hub.repos["you/classifier"].private
+    assert all(repo.private for name, repo in hub.repos.items() if name != "you/classifier")
+
+
+def test_run_gets_card_and_code_on_the_way(hub, root, pushed):
+    assert pushed["you/segmentor"][0]["code"] == 0
+    (commit,) = commits(hub, "you/segmentor")
+    assert commit.message == "Upload HRViTForSemanticSegmentation"
+    assert commit.files["model.safetensors"] == (root / "run/best/model.safetensors").read_bytes()
+    assert json.loads(commit.files["config.json"])["auto_map"]["AutoModel"] == "modeling_hrvit.HRViTModel"
+    card = commit.files["README.md"].decode()
+    assert "43.21 %" in card
+    assert "you/segmentor" in card
+    assert "my-scenes" in card
+    assert "/home" not in card
+    assert {"metrics.json", "recipe.yaml", "modeling_hrvit.py"} <= commit.files.keys()
+    assert {path.name for path in (root / "run/best").iterdir()} & {"README.md", "modeling_hrvit.py"} == set()
+
+
+def test_others_load_it(hub, root, pushed):
+    run_code(LOAD, root / "loaded.pt", root / "photo.png", env=environment(hub, root), cwd=root).check_returncode()
+    loaded = torch.load(root / "loaded.pt")
+    expected = load_file(root / "classifier/model.safetensors")
+    for name in ("AutoModel", "AutoModelForImageClassification", "AutoBackbone"):
+        module, weights = loaded[name]
+        assert module.startswith("transformers_modules.")
+        prefix = "" if name == "AutoModelForImageClassification" else "gpvit."
+        common = {key: value for key, value in weights.items() if prefix + key in expected}
+        assert len(common) > 50
+        assert all(torch.equal(value, expected[prefix + key]) for key, value in common.items())
+        assert name != "AutoModelForImageClassification" or common.keys() == expected.keys()
+    assert loaded["size"] == {"height": 40, "width": 40}
+    assert len(loaded["image-classification"]) == 5
+    assert loaded["image-segmentation"]
+
+
+@pytest.mark.parametrize("name", ["cut-upload", "cut-answer", "cut-commit", "busy"])
+def test_broken_connection_ends_in_one_commit(name, hub, root, pushed):
+    (result,) = pushed[f"you/{name}"]
+    assert (result["code"], result["message"]) == (0, "")
+    assert all(fault.times == 0 for fault in hub.faults if f"you/{name}/" in f"{fault.part}/")
+    (commit,) = commits(hub, f"you/{name}")
+    assert uploaded(commit) == contents(root / "classifier")
+    assert commit.sha in result["out"]
+
+
+@pytest.mark.parametrize("name", ["always-cut", "forbidden"])
+def test_failed_push_commits_nothing(name, hub, pushed):
+    (result,) = pushed[f"you/{name}"]
+    assert result["code"] == 1
+    assert "Traceback" not in result["message"]
+    assert f"you/{name}" in result["message"]
+    assert ("could not be reached" in result["message"]) == (name == "always-cut")
+    assert not commits(hub, f"you/{name}")
+
+
+def test_second_push(hub, root, pushed):
+    """Of the same files it commits nothing; of others it leaves no weights that would be preferred to the new ones."""
+    first, again, sharded, branch, public = pushed["you/twice"]
+    assert first == again
+    assert [first["code"], sharded["code"], branch["code"]] == [0, 0, 0]
+    one, two = commits(hub, "you/twice")
+    assert uploaded(one) == contents(root / "classifier")
+    assert uploaded(two) == contents(root / "sharded")
+    assert public["code"] == 1
+    assert "you/twice is private" in public["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("you/unevaluated", "hf-gpvit evaluate .*--without_evaluation"),
+        ("others/model", "only to what belongs to you, lab"),
+        ("you/run", "no config.json, .*Do you mean run/best"),
+        ("you/nowhere", "no folder nowhere"),
+        ("no-owner", "'no-owner'.*no owner"),
+        ("you/two words", "'you/two words'"),
+        ("you/labelled", "has its card already"),
+    ],
+)
+def test_mistakes(name, message, hub, pushed):
+    (result,) = pushed[name]
+    assert result["code"] == 1
+    assert re.search(message, result["message"].replace(os.sep, "/"))
+    assert name not in hub.repos
+    assert not any(path.endswith(f"{name}/preupload/main") for _, path in hub.requests)
+
+
+def test_without_evaluation(hub, pushed):
+    assert pushed["you/no-figures"][0]["code"] == 0
+    assert len(commits(hub, "you/no-figures")) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [
+        (None, "HF_TOKEN.*hf auth login"),
+        (READ_TOKEN, "for reading"),
+        ("hf_nobody", "does not accept the token"),
+        ("hf_odd\x07token", "characters"),
+    ],
+)
+def test_tokens(token, message, hub, root):
+    variables = {"HF_TOKEN": token or ""}
+    before = dict(hub.repos)
+    (result,) = push(hub, root, ["classifier", "you/token"], **variables)
+    assert result["code"] == 1
+    assert re.search(message, result["message"])
+    assert not token or token not in result["message"]
+    assert hub.repos == before
+
+
+# ---- what is found without a Hub
+
+
+@pytest.mark.parametrize(
+    "missing", ["config.json", "preprocessor_config.json", "model.safetensors", "README.md", "modeling_gpvit.py"]
+)
+def test_incomplete_folders(missing, tmp_path):
+    folder = save_for_hub(
+        GPVIT.classifier_class(GPVIT.config()), tmp_path / "model", metrics=FIGURES, dataset="photos"
+    )
+    (folder / missing).unlink()
+    with pytest.raises(FileNotFoundError, match=missing):
+        push_folder(folder, "you/model")
+
+
+def test_missing_shard(root, tmp_path):
+    folder = save_for_hub(GPVIT.classifier_class(GPVIT.config()), tmp_path / "model", max_shard_size="100KB")
+    shard = sorted(folder.glob("model-*.safetensors"))[0]
+    shard.unlink()
+    with pytest.raises(FileNotFoundError, match=shard.name):
+        push_folder(folder, "you/model", allow_unevaluated=True)
+
+
+@pytest.mark.parametrize("figures", ['{"step": 3}', '{"step": 3, "accuracy": null}'])
+def test_figures_that_say_nothing(figures, root, tmp_path):
+    folder = save_for_hub(GPVIT.classifier_class(GPVIT.config()), tmp_path / "model")
+    (folder / "metrics.json").write_text(figures)
+    with pytest.raises(ValueError, match="evaluat"):
+        push_model(folder, "you/model")
