@@ -16,6 +16,7 @@
 import base64
 import hashlib
 import json
+import os
 import re
 import socket
 import struct
@@ -24,6 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 
@@ -73,7 +75,7 @@ class FakeHub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.lock = threading.Lock()
         self.repos: dict[str, Repo] = {}
-        self.large: dict[str, bytes] = {}
+        self.large: dict[tuple[str, str], bytes] = {}  # by repository and SHA-256
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str]] = []
 
@@ -103,6 +105,13 @@ def running_hub() -> Iterator[FakeHub]:
         hub.shutdown()
         hub.server_close()
         thread.join()
+
+
+def hub_environment(hub: FakeHub, folder: Path, **variables: str) -> dict[str, str]:
+    """That of a fresh process, which reads it on import: this Hub, a cache in `folder`, and TOKEN."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    own = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(folder / "home"), "HF_TOKEN": TOKEN}
+    return kept | own | {"NO_PROXY": "127.0.0.1"} | variables
 
 
 def is_large(path: str) -> bool:
@@ -163,8 +172,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _route(self, path: str) -> tuple:
         if self.command == "PUT":
-            content = self.body
-            self.server.large[hashlib.sha256(content).hexdigest()] = content
+            name = path.removeprefix("/large/").rpartition("/")[0]
+            self.server.large[name, hashlib.sha256(self.body).hexdigest()] = self.body
             return (b"",)
         user = self._user()
         if path == "/api/validate-yaml":
@@ -228,7 +237,7 @@ class Handler(BaseHTTPRequestHandler):
     def _batch(self, repo: Repo, name: str) -> tuple:
         objects = json.loads(self.body)["objects"]
         for entry in objects:
-            if entry["oid"] not in self.server.large:
+            if (name, entry["oid"]) not in self.server.large:
                 entry["actions"] = {"upload": {"href": f"{self.server.url}/large/{name}/{entry['oid']}"}}
         return ({"transfer": "basic", "objects": objects},)
 
@@ -243,7 +252,7 @@ class Handler(BaseHTTPRequestHandler):
             if operation["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             elif operation["key"] == "lfsFile":
-                files[value["path"]] = self.server.large[value["oid"]]
+                files[value["path"]] = self.server.large[name, value["oid"]]
             else:
                 del files[value["path"]]
         commits.append(Commit(head["value"]["summary"], files))

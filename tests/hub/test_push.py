@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from fake_hub import READ_TOKEN, TOKEN, Fault, running_hub
+from fake_hub import READ_TOKEN, TOKEN, Fault, hub_environment, running_hub
 from families import GPVIT, HRVIT
 from hf_gpvit.data import image_processor_for
 from hf_gpvit.hub import push_folder, push_model, save_for_hub
@@ -101,12 +101,6 @@ def root(tmp_path_factory):
     return root
 
 
-def environment(hub, root, **variables):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-    hub_variables = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(root / "home")}
-    return kept | hub_variables | {"NO_PROXY": "127.0.0.1", "HF_TOKEN": TOKEN} | variables
-
-
 def run_code(code, *arguments, **options):
     result = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, **options
@@ -118,7 +112,7 @@ def run_code(code, *arguments, **options):
 
 def push(hub, root, *cases, **variables):
     """How `hf-gpvit push` ends with each of the arguments: code, message, out."""
-    result = run_code(PUSH, json.dumps(cases), env=environment(hub, root, **variables), cwd=root)
+    result = run_code(PUSH, json.dumps(cases), env=hub_environment(hub, root, **variables), cwd=root)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])
 
@@ -207,18 +201,19 @@ def test_run_gets_card_and_code_on_the_way(hub, root, pushed):
 
 
 def test_others_load_it(hub, root, pushed):
-    run_code(LOAD, root / "loaded.pt", root / "photo.png", env=environment(hub, root), cwd=root).check_returncode()
+    run_code(LOAD, root / "loaded.pt", root / "photo.png", env=hub_environment(hub, root), cwd=root).check_returncode()
     loaded = torch.load(root / "loaded.pt")
     expected = load_file(root / "classifier/model.safetensors")
-    for name in ("AutoModel", "AutoModelForImageClassification", "AutoBackbone"):
+    expected = {key.removeprefix("gpvit."): value for key, value in expected.items()}
+    for name in ("AutoModel", "AutoBackbone", "AutoModelForImageClassification"):
         module, weights = loaded[name]
         assert module.startswith("transformers_modules.")
-        prefix = "" if name == "AutoModelForImageClassification" else "gpvit."
-        common = {key: value for key, value in weights.items() if prefix + key in expected}
+        own = {key.removeprefix("gpvit."): value for key, value in weights.items()}
+        common = own.keys() & expected.keys()
         assert len(common) > 50
-        assert all(torch.equal(value, expected[prefix + key]) for key, value in common.items())
-        assert name != "AutoModelForImageClassification" or common.keys() == expected.keys()
-    assert loaded["size"] == {"height": 40, "width": 40}
+        assert all(torch.equal(own[key], expected[key]) for key in common)
+    assert common == expected.keys()  # of the last
+    assert loaded["size"] == {"shortest_edge": 45}
     assert len(loaded["image-classification"]) == 5
     assert loaded["image-segmentation"]
 
