@@ -20,6 +20,7 @@ import os
 import re
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+
+LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 TOKEN, READ_TOKEN = "hf_" + "w" * 34, "hf_" + "r" * 34
 
@@ -153,7 +156,7 @@ class Handler(BaseHTTPRequestHandler):
         return self._cut() if fault else self._answer(*answer)
 
     def _cut(self) -> None:
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # at once, by RST
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)  # at once, by RST
         self.connection.close()
         self.close_connection = True
 

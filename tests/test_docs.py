@@ -16,15 +16,21 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image, ImageDraw
 from transformers import AutoModelForImageClassification, AutoModelForSemanticSegmentation
 
+from fake_hub import hub_environment, running_hub
+from families import GPVIT
 from hf_gpvit.data import loading
+from hf_gpvit.hub import save_for_hub
 from official import checkpoint
 
 
@@ -90,6 +96,27 @@ def test_train(tmp_path, monkeypatch):
     exec(compile(code, "page", "exec"), namespace)
     assert {"mean_iou", "iou/ground"} <= namespace["metrics"].keys()
     assert type(AutoModelForSemanticSegmentation.from_pretrained("runs/from-python/best")).__name__.startswith("GPViT")
+
+
+@pytest.mark.slow
+def test_publish(tmp_path):
+    """On a Hub of this machine, in a fresh process, which reads its address when it begins."""
+    best = tmp_path / "runs/photos/best"
+    model = GPVIT.classifier_class(GPVIT.config())
+    save_for_hub(model, best, metrics={"accuracy": 0.5}, dataset="my-photos")
+    (best / "recipe.yaml").write_text("dataset: my-photos\n")
+    code = "\n".join(python_blocks("publish.md")) + "\nprint(url, type(backbone).__name__)"
+    with running_hub() as hub:
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=hub_environment(hub, tmp_path),
+        )
+        assert result.returncode == 0, result.stderr
+        sha = hub.repos["you/gpvit-photos"].branches["main"][-1].sha
+        assert result.stdout.split() == [f"{hub.url}/you/gpvit-photos/commit/{sha}", "GPViTBackbone"]
 
 
 def test_pages_name_recipes_and_scripts_that_exist():
