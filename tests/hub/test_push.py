@@ -23,6 +23,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from transformers import ViTConfig, ViTModel
 
 from fake_hub import READ_TOKEN, TOKEN, Fault, hub_environment, running_hub
 from families import GPVIT, HRVIT
@@ -97,6 +98,11 @@ def root(tmp_path_factory):
     image_processor_for(segmentor).save_pretrained(root / "run/best")
     (root / "run/best/metrics.json").write_text('{"step": 3, "mean_iou": 0.4321, "mean_accuracy": null}')
     (root / "run/best/recipe.yaml").write_text("dataset: /home/you/my-scenes\n")
+    for name in ("plain", "foreign"):
+        (classifier if name == "plain" else ViTModel(ViTConfig(hidden_size=12, num_hidden_layers=1))).save_pretrained(
+            root / name
+        )
+        image_processor_for(classifier).save_pretrained(root / name)
     Image.new("RGB", (50, 40), "tan").save(root / "photo.png")
     return root
 
@@ -140,6 +146,9 @@ def pushed(hub, root):
         ["classifier", "you/forbidden"],
         ["unevaluated", "you/unevaluated"],
         ["unevaluated", "you/no-figures", "--without_evaluation"],
+        ["plain", "you/plain"],
+        ["plain", "you/no-card", "--without_evaluation"],
+        ["foreign", "you/foreign", "--without_evaluation"],
         ["classifier", "you/twice"],
         ["classifier", "you/twice"],
         ["sharded", "you/twice"],
@@ -255,6 +264,8 @@ def test_second_push(hub, root, pushed):
     [
         ("you/unevaluated", "hf-gpvit evaluate .*--without_evaluation"),
         ("others/model", "only to what belongs to you, lab"),
+        ("you/plain", "no figures of an evaluation"),
+        ("you/foreign", "model of this package.*ViTModel"),
         ("you/run", "no config.json, .*Do you mean run/best"),
         ("you/nowhere", "no folder nowhere"),
         ("no-owner", "'no-owner'.*no owner"),
@@ -270,9 +281,11 @@ def test_mistakes(name, message, hub, pushed):
     assert not any(path.endswith(f"{name}/preupload/main") for _, path in hub.requests)
 
 
-def test_without_evaluation(hub, pushed):
-    assert pushed["you/no-figures"][0]["code"] == 0
-    assert len(commits(hub, "you/no-figures")) == 1
+@pytest.mark.parametrize("name", ["you/no-figures", "you/no-card"])
+def test_without_evaluation(name, hub, pushed):
+    assert pushed[name][0]["code"] == 0
+    (commit,) = commits(hub, name)
+    assert "## Results" not in commit.files["README.md"].decode()
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@
 from .cards import model_card
 from .folders import save_for_hub
 from .onnx_export import export_onnx
-from .push import push_folder, push_model
+from .push import NotPublished, push_folder, push_model
 
 
-__all__ = ["export_onnx", "model_card", "push_folder", "push_model", "save_for_hub"]
+__all__ = ["NotPublished", "export_onnx", "model_card", "push_folder", "push_model", "save_for_hub"]

@@ -29,7 +29,6 @@ from huggingface_hub.errors import HFValidationError, HTTPError, OfflineModeIsEn
 from huggingface_hub.utils import validate_repo_id
 from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
 
-from ..extras import import_extra
 from ..registration import MODEL_CLASSES
 from .cards import METRICS, checked_figures
 from .folders import save_for_hub
@@ -40,7 +39,7 @@ WAITS = (1, 4, 16)
 
 # What `save_for_hub` may have left in a repository: it goes with the commit that brings a folder without it, because
 # weights in one file would be preferred to newer ones in several.
-_OURS = ("*.safetensors", "*.safetensors.index.json", "*.py", "metrics.json", "recipe.yaml")
+_OURS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json", "metrics.json", "recipe.yaml")
 
 _TRANSIENT = (408, 412, 429)  # besides 5xx; 412: the branch is no longer where it was
 
@@ -125,18 +124,12 @@ def push_model(
         return push_folder(folder, repo_id, **options, allow_unevaluated=allow_unevaluated)
     _check_model_folder(folder)
     _check_evaluation(folder, allow_unevaluated)
-    import_extra("jinja2", "hub")  # for the card
-    prepare_repo(repo_id, private=private, revision=revision)
-    model = _load_model(folder)
+    _check_token()
+    arguments = {"model_name": repo_id, "license": license or "apache-2.0"} | _known_of_training(folder, dataset)
+    model, image_processor = _load_model(folder), AutoImageProcessor.from_pretrained(folder)
     with tempfile.TemporaryDirectory() as temporary:
-        new = save_for_hub(
-            model,
-            Path(temporary) / "model",
-            AutoImageProcessor.from_pretrained(folder),
-            model_name=repo_id,
-            **_known_of_training(folder, dataset),
-            license=license or "apache-2.0",
-        )
+        new = save_for_hub(model, Path(temporary) / "model", image_processor, **arguments)
+        prepare_repo(repo_id, private=private, revision=revision)
         return _upload(new, repo_id, revision, commit_message)
 
 
@@ -211,20 +204,25 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _check_evaluation(folder: Path, allow_unevaluated: bool) -> None:
-    path = folder / "metrics.json"
-    figures = checked_figures(path) if path.is_file() else {}
-    names = {name for metrics in METRICS.values() for name in metrics}
-    if not allow_unevaluated and all(math.isnan(figures.get(name, math.nan)) for name in names):
+    if not allow_unevaluated and not _has_figures(folder):
         raise ValueError(
             f"{folder} has no figures of an evaluation (metrics.json): evaluate the model first (`hf-gpvit evaluate "
             "--output` writes them), or say that it shall go without (allow_unevaluated, --without_evaluation)."
         )
 
 
+def _has_figures(folder: Path) -> bool:
+    """Whether there is at least one of those that cards show."""
+    path = folder / "metrics.json"
+    figures = checked_figures(path) if path.is_file() else {}
+    names = {name for metrics in METRICS.values() for name in metrics}
+    return any(not math.isnan(figures.get(name, math.nan)) for name in names)
+
+
 def _load_model(folder: Path) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(folder)
     classes = {cls.__name__: cls for cls in MODEL_CLASSES.get(type(config), {}).values()}
-    [name] = config.architectures or [None]
+    name = (config.architectures or [None])[0]
     if name not in classes:
         raise ValueError(f"{folder} must hold a model of this package, but its config.json names {name}.")
     return classes[name].from_pretrained(folder)
@@ -232,16 +230,13 @@ def _load_model(folder: Path) -> PreTrainedModel:
 
 def _known_of_training(folder: Path, dataset: str | None) -> dict[str, Any]:
     """Arguments of `save_for_hub`."""
-    metrics, recipe = folder / "metrics.json", folder / "recipe.yaml"
+    metrics = folder / "metrics.json" if _has_figures(folder) else None
+    recipe = folder / "recipe.yaml"
     if dataset is None and recipe.is_file():
         dataset = _dataset_name((yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("dataset"))
-    if dataset is None and metrics.is_file():
+    if dataset is None and metrics is not None:
         raise ValueError(f"{folder} has no recipe.yaml that says on what the model was evaluated: give it as dataset.")
-    return {
-        "dataset": dataset,
-        "metrics": metrics if metrics.is_file() else None,
-        "recipe": recipe if recipe.is_file() else None,
-    }
+    return {"dataset": dataset, "metrics": metrics, "recipe": recipe if recipe.is_file() else None}
 
 
 def _dataset_name(dataset: str | None) -> str | None:

@@ -472,7 +472,7 @@ def push_best(recipe: Recipe) -> None:
     try:
         push_model(folder, recipe.hub_model_id, private=recipe.hub_private_repo)
     except (OSError, ValueError) as error:
-        command = ["hf-gpvit", "push", str(folder), recipe.hub_model_id]
+        command = ["hf-gpvit", "push", folder.as_posix(), recipe.hub_model_id]
         command += [] if recipe.hub_private_repo else ["--public"]
         raise NotPublished(
             f"The run is complete and its model is in {folder}, but it was not published: {error}\n"
