@@ -27,6 +27,7 @@ import torch
 from PIL import Image, ImageDraw
 from transformers import AutoModelForImageClassification, AutoModelForSemanticSegmentation
 
+import hf_gpvit_cli
 from fake_hub import hub_environment, running_hub
 from families import GPVIT
 from hf_gpvit.data import loading
@@ -67,7 +68,8 @@ def test_fine_tune_on_my_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     draw_photos(tmp_path / "my-photos")
     draw_scenes(tmp_path / "my-scenes")
-    torch.save({"state_dict": checkpoint("gpvit/gpvit_l1_statedict.json")}, "gpvit_l1.pth")
+    torch.save(checkpoint("gpvit/gpvit_l1_statedict.json"), "gpvit_l1.pth")
+    hf_gpvit_cli.main(["convert", "gpvit_l1.pth", "gpvit-l1-imagenet"])
     namespace = {}
     code = python_blocks("fine-tune-on-my-folder.md")
     assert sum("num_train_epochs=30" in block for block in code) == 1

@@ -39,7 +39,14 @@ WAITS = (1, 4, 16)
 
 # What `save_for_hub` may have left in a repository: it goes with the commit that brings a folder without it, because
 # weights in one file would be preferred to newer ones in several.
-_OURS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json", "metrics.json", "recipe.yaml")
+_OURS = (
+    "model.safetensors",
+    "model-*.safetensors",
+    "model.safetensors.index.json",
+    "metrics.json",
+    "recipe.yaml",
+    "onnx/model.onnx",
+)
 
 _TRANSIENT = (408, 412, 429)  # besides 5xx; 412: the branch is no longer where it was
 
