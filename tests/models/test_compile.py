@@ -21,6 +21,19 @@ from test_forward import assert_same
 from torch._dynamo.testing import CompileCounter
 
 
+# The trunk alone is also a part of the others, and the heads compile alike.
+each_class = pytest.mark.parametrize(
+    "index",
+    [
+        pytest.param(0, id="model", marks=pytest.mark.slow),
+        pytest.param(1, id="backbone"),
+        pytest.param(2, id="classifier"),
+        pytest.param(3, id="segformer", marks=pytest.mark.slow),
+        pytest.param(4, id="upernet"),
+    ],
+)
+
+
 @pytest.fixture(autouse=True)
 def _fresh_compiler():
     torch._dynamo.reset()
@@ -37,7 +50,7 @@ def assert_six_sizes_recompile_twice_at_most(model):
     assert counter.frame_count <= 3
 
 
-@pytest.mark.parametrize("index", range(5), ids=["model", "backbone", "classifier", "segformer", "upernet"])
+@each_class
 @torch.no_grad()
 def test_every_class_compiles_and_six_sizes_recompile_twice_at_most(family, index):
     """Odd and even token grids, padded and whole stems; the first graph is static, the next ones dynamic.
@@ -53,7 +66,7 @@ def test_deep_models_recompile_twice_at_most(family):
     assert_six_sizes_recompile_twice_at_most(family.models()[3])
 
 
-@pytest.mark.parametrize("index", range(5), ids=["model", "backbone", "classifier", "segformer", "upernet"])
+@each_class
 @torch.no_grad()
 def test_recorded_outputs_compile_at_the_first_call(family, index):
     flags = {"output_hidden_states": True, "output_attentions": True}
@@ -90,7 +103,7 @@ def test_inductor(family):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("index", range(5), ids=["model", "backbone", "classifier", "segformer", "upernet"])
+@each_class
 @torch.no_grad()
 def test_inductor_on_every_class(family, index):
     model = family.models(**family.shallow)[index]
