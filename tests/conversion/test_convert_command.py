@@ -168,7 +168,8 @@ def test_releases():
 
 @pytest.fixture
 def downloads(tmp_path_factory, monkeypatch):
-    """The official downloads' folder, served on loopback."""
+    """The official downloads' folder, served on loopback; what is fetched is kept in a fresh TORCH_HOME."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
     folder = tmp_path_factory.mktemp("downloads")
     handler = partial(QuietHandler, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -195,10 +196,26 @@ def test_an_official_name_is_downloaded(files, downloads, convert, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+def test_a_download_is_kept_and_a_folder_hides_no_name(files, downloads, convert, tmp_path):
+    shutil.copy(files / "classifier.pth", downloads / "gpvit_l1_in1k_300e.pth")
+    first = convert("gpvit-l1", "gpvit-l1")
+    (downloads / "gpvit_l1_in1k_300e.pth").unlink()
+    assert convert("gpvit-l1", "gpvit-l1") == first
+    assert {path.name for path in tmp_path.iterdir()} == {"gpvit-l1", "gpvit-l1-1"}
+
+
+def test_a_broken_download_is_not_kept(downloads, convert, tmp_path):
+    """A connection that breaks is no error in torch.hub: the file is only cut short."""
+    torch.save({"state_dict": {"conv1.weight": torch.zeros(5000)}}, downloads / "gpvit_l1_upernet.pth")
+    with pytest.raises(SystemExit, match="gpvit_l1_upernet.pth is truncated, .* the same command downloads it again"):
+        convert("gpvit-l1-upernet", "model")
+    assert not [*Path(torch.hub.get_dir(), "checkpoints").iterdir()]
+
+
 @pytest.mark.parametrize(
     ("name", "file", "message"),
     [
-        ("gpvit-l2", "gpvit_l2_in1k_300e.pth", "holds another model than gpvit-l2: GPViTForImageClassification"),
+        ("gpvit-l2", "gpvit_l2_in1k_300e.pth", "300e.pth holds another model than gpvit-l2: GPViTForImageClassification"),
         ("gpvit-l3", "gpvit_l2_in1k_300e.pth", "Can't download http://.*/gpvit_l3_in1k_300e.pth: .*404"),
         ("gpvit-l1-upernet", "gpvit_l1_upernet.pth", "gpvit_l1_upernet.pth is truncated"),
     ],

@@ -65,7 +65,7 @@ def read_state_dict(checkpoint: str | PathLike | Mapping[str, Any], ema: bool = 
         FileNotFoundError: There is no such file.
         ValueError: The file is damaged or unsafe, holds no weights, or no averaged ones and `ema` asks for them.
     """
-    content = checkpoint if isinstance(checkpoint, Mapping) else _load(Path(checkpoint))
+    content = checkpoint if isinstance(checkpoint, Mapping) else load_file(Path(checkpoint))
     nested = _nested(content, _WEIGHTS)
     plain, averaged = _split(_unwrapped(content if nested is None else nested))
     nested = _nested(content, _AVERAGED)
@@ -82,6 +82,29 @@ def read_state_dict(checkpoint: str | PathLike | Mapping[str, Any], ema: bool = 
             f"{_AVERAGED_PREFIX!r}."
         )
     return plain | averaged if ema else plain
+
+
+def load_file(path: Path) -> Any:
+    """What a checkpoint file holds, read with `weights_only=True`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged or unsafe.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no checkpoint file {path}.")
+    try:
+        with torch.serialization.safe_globals([(_Skipped, name) for name in _SKIPPED_TYPES]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        unknown = _UNKNOWN_TYPE.search(str(error))
+        found = f"It names {unknown[1]}." if unknown else _first_line(error)
+        raise ValueError(
+            f"{path} holds more than tensors and plain containers, or is damaged; it was not loaded, since loading "
+            f"it could run code. {found} If you trust it, save its state_dict alone with the software that made it."
+        ) from error
+    except Exception as error:  # a damaged file can break torch's readers anywhere
+        raise ValueError(f"{path} is truncated, empty or no PyTorch checkpoint: {_first_line(error)}") from error
 
 
 def _nested(content: Any, keys: tuple[str, ...]) -> Mapping | None:
@@ -115,23 +138,6 @@ def _is_entry(name: Any, value: Any) -> bool:
     if not isinstance(name, str) or not isinstance(value, torch.Tensor):
         return False
     return value.is_floating_point() or (value.dtype == torch.int64 and name.endswith("num_batches_tracked"))
-
-
-def _load(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no checkpoint file {path}.")
-    try:
-        with torch.serialization.safe_globals([(_Skipped, name) for name in _SKIPPED_TYPES]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        unknown = _UNKNOWN_TYPE.search(str(error))
-        found = f"It names {unknown[1]}." if unknown else _first_line(error)
-        raise ValueError(
-            f"{path} holds more than tensors and plain containers, or is damaged; it was not loaded, since loading "
-            f"it could run code. {found} If you trust it, save its state_dict alone with the software that made it."
-        ) from error
-    except Exception as error:  # a damaged file can break torch's readers anywhere
-        raise ValueError(f"{path} is truncated, empty or no PyTorch checkpoint: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

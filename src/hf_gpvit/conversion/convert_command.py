@@ -17,7 +17,6 @@ import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from transformers import AutoImageProcessor, PreTrainedModel
 
@@ -36,8 +35,8 @@ DESCRIPTION = """An official checkpoint becomes a folder that `from_pretrained` 
     %(prog)s gpvit_l1_in1k_300e.pth gpvit-l1-imagenet --picture cat.png
     %(prog)s gpvit-l1 gpvit-l1-imagenet
 
-An official model's name (gpvit-l1 to gpvit-l4, also with -segformer or -upernet) stands for its file, which is then
-downloaded. Variant, task, head and classes are found in the file, which is read without running anything in it. The
+An official model's name (gpvit-l1 to gpvit-l4, also with -segformer or -upernet) stands for its file, which is
+downloaded once, to torch.hub's checkpoints. Variant, task, head and classes are found in the file, which is read without running anything in it. The
 folder holds config, weights and image processor; it appears whole or not at all, and an older one is moved aside. With
 --picture, the model in it says what it sees.
 """
@@ -93,12 +92,11 @@ def _convert(arguments: Namespace) -> None:
 
 def _model(checkpoint: str, ema: bool) -> PreTrainedModel:
     release = RELEASE_BY_NAME.get(checkpoint)
-    if release is None or os.path.exists(checkpoint):
+    if release is None or os.path.isfile(checkpoint):
         return convert_checkpoint(checkpoint, ema)
-    with TemporaryDirectory() as folder:
-        model = convert_checkpoint(release.download(Path(folder)), ema)
+    model = convert_checkpoint(release.load(), ema)
     if release_of(model) != release:
-        raise ValueError(f"{release.url} holds another model than {release.name}: {_kind(model)}.")
+        raise ValueError(f"{release.path} holds another model than {release.name}: {_kind(model)}.")
     return model
 
 

@@ -15,8 +15,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+
+from .checkpoints import load_file
 
 
 _FOLDER = "https://github.com/ChenhongyiYang/GPViT/releases/download/v0.0.1"
@@ -57,20 +60,32 @@ class Release:
     def url(self) -> str:
         return f"{_FOLDER}/{self.file}"
 
-    def download(self, folder: Path) -> Path:
-        """Fetches the file into `folder`, with a progress bar, and returns its path.
+    @property
+    def path(self) -> Path:
+        """Where the downloaded file is kept: among torch.hub's checkpoints, below TORCH_HOME."""
+        return Path(torch.hub.get_dir(), "checkpoints", self.file)
 
-        A connection that breaks can leave it cut short: whoever reads it finds that.
+    def load(self) -> Any:
+        """What the file holds; the first time it is downloaded, with a progress bar, and later found at `path`.
 
         Raises:
             OSError: It can't be fetched; the message has the address.
+            ValueError: It can't be read, such as after a connection that broke; it is removed then.
         """
-        path = folder / self.file
+        if not self.path.exists():
+            self._download()
         try:
-            torch.hub.download_url_to_file(self.url, str(path))
+            return load_file(self.path)
+        except ValueError as error:
+            self.path.unlink()
+            raise ValueError(f"{error} The file was removed; the same command downloads it again.") from error
+
+    def _download(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(self.url, str(self.path))
         except OSError as error:
             raise OSError(f"Can't download {self.url}: {error}") from error
-        return path
 
 
 # The tables in the README of https://github.com/ChenhongyiYang/GPViT link these files, but for L2's classifier: its row
