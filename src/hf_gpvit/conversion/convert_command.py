@@ -36,9 +36,9 @@ DESCRIPTION = """An official checkpoint becomes a folder that `from_pretrained` 
     %(prog)s gpvit-l1 gpvit-l1-imagenet
 
 An official model's name (gpvit-l1 to gpvit-l4, also with -segformer or -upernet) stands for its file, which is
-downloaded once, to torch.hub's checkpoints. Variant, task, head and classes are found in the file, which is read without running anything in it. The
-folder holds config, weights and image processor; it appears whole or not at all, and an older one is moved aside. With
---picture, the model in it says what it sees.
+downloaded once and kept among torch.hub's checkpoints. Variant, task, head and classes are found in the file, which is
+read without running anything in it. The folder holds config, weights and image processor; it appears whole or not at
+all, and an older one is moved aside. With --picture, the model in it says what it sees.
 """
 
 
@@ -77,23 +77,24 @@ def _convert(arguments: Namespace) -> None:
     if os.path.isfile(arguments.output_dir):
         raise NotADirectoryError(f"output_dir must be the name of a folder, but {arguments.output_dir} is a file.")
     image = None if arguments.picture is None else load_picture(arguments.picture)
-    model = _model(arguments.checkpoint, arguments.ema)
+    # a file may have an official shape and be of somebody's own training: only a name stands for what is published
+    release = None if os.path.isfile(arguments.checkpoint) else RELEASE_BY_NAME.get(arguments.checkpoint)
+    if release is None:
+        model = convert_checkpoint(arguments.checkpoint, arguments.ema)
+    else:
+        model = _official(release, arguments.ema)
     with atomic_folder(arguments.output_dir) as folder:
         model.save_pretrained(folder)
         image_processor_for(model).save_pretrained(folder)
         found = [] if image is None else _described(folder, image)
     print(f"{os.path.join(arguments.output_dir, '')}: {_kind(model)}")
-    release = release_of(model)
     if release is not None:
         told = f"{release.metric} {release.value} % on {release.dataset}, {release.license}"
         print(f"as published, {release.variant} has {told}")
     print("".join(f"{value:7.1%}  {label}\n" for label, value in found), end="")
 
 
-def _model(checkpoint: str, ema: bool) -> PreTrainedModel:
-    release = RELEASE_BY_NAME.get(checkpoint)
-    if release is None or os.path.isfile(checkpoint):
-        return convert_checkpoint(checkpoint, ema)
+def _official(release: Release, ema: bool) -> PreTrainedModel:
     model = convert_checkpoint(release.load(), ema)
     if release_of(model) != release:
         raise ValueError(f"{release.path} holds another model than {release.name}: {_kind(model)}.")

@@ -88,8 +88,8 @@ class Release:
             raise OSError(f"Can't download {self.url}: {error}") from error
 
 
-# The tables in the README of https://github.com/ChenhongyiYang/GPViT link these files, but for L2's classifier: its row
-# links L3's file, so that name follows the pattern of the others.
+# The tables in the README of https://github.com/ChenhongyiYang/GPViT link these files, but for L2's classifier, whose
+# row links L3's file: that name follows the pattern of the others.
 RELEASES = (
     Release("gpvit-l1", "imagenet-1k", None, "top-1 accuracy", 80.5, "gpvit_l1_in1k_300e.pth"),
     Release("gpvit-l2", "imagenet-1k", None, "top-1 accuracy", 83.4, "gpvit_l2_in1k_300e.pth"),
