@@ -175,7 +175,7 @@ def run(arguments: Arguments) -> None:
         write_metrics(folder / "metrics.json", metrics)
     report(Path(arguments.output), metrics, task, len(data.test))
     if drawing.returncode:
-        sys.exit(f"quickstart: {arguments.output} is there, but drawing what it sees failed: see above.")
+        sys.exit(f"quickstart.py: {arguments.output} is there, but drawing what it sees failed: see above.")
 
 
 def report(output: Path, metrics: dict[str, float], task: Task, num_pictures: int) -> None:

@@ -45,16 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("command", choices=COMMANDS, metavar="command", help="one of those below")
     parser.add_argument("arguments", nargs=REMAINDER, metavar="...", help="what the command takes")
     options = parser.parse_args(arguments)
-    _function(COMMANDS[options.command][1])(options.arguments, prog=f"hf-gpvit {options.command}")
-
-
-def _function(path: str):
-    """What `module:name` stands for."""
-    module, _, name = path.partition(":")
+    prog = f"{parser.prog} {options.command}"
+    module, _, name = COMMANDS[options.command][1].partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
+        command = getattr(importlib.import_module(module), name)
     except ImportError as error:  # of an extra
-        sys.exit(f"hf-gpvit: {error}")
+        sys.exit(f"{prog}: {error}")
+    command(options.arguments, prog=prog)
 
 
 if __name__ == "__main__":

@@ -86,10 +86,34 @@ def test_unknown_command(capsys):
     assert "'convrt'" in capsys.readouterr().err
 
 
+MISTAKES = {
+    "info": (["nothing-here"], "model must be one of"),
+    "predict": (["nothing-here", "--model", "nothing-here"], "nothing-here does not exist"),
+    "convert": (["nothing-here", "model"], "There is no checkpoint file nothing-here"),
+    "evaluate": (["--model", "not-looked-at", "--dataset", "shapes", "--window_stride", "8"], "window_stride needs"),
+    "push": (["nothing-here", "you/model"], "There is no folder nothing-here"),
+}
+
+
+@pytest.mark.parametrize("command", MISTAKES)
+def test_messages_begin_with_the_command(command, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    arguments, message = MISTAKES[command]
+    with pytest.raises(SystemExit, match=f"^hf-gpvit {command}: {message}"):
+        hf_gpvit_cli.main([command, *arguments])
+
+
+def test_messages_of_scripts_begin_with_the_script(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["scripts/convert_checkpoint.py", "nothing-here", "model"])
+    with pytest.raises(SystemExit, match="^convert_checkpoint.py: There is no checkpoint file"):
+        runpy.run_path(str(SCRIPTS / "convert_checkpoint.py"), run_name="__main__")
+
+
 def test_missing_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
     monkeypatch.delitem(sys.modules, "hf_gpvit.training.evaluate_command", raising=False)
-    with pytest.raises(SystemExit, match=r'^hf-gpvit: .*accelerate.*pip install "hf-gpvit\[train\]"'):
+    with pytest.raises(SystemExit, match=r'^hf-gpvit evaluate: .*accelerate.*pip install "hf-gpvit\[train\]"'):
         hf_gpvit_cli.main(["evaluate", "--help"])
 
 

@@ -222,7 +222,7 @@ def test_table():
 )
 def test_mistakes_end_with_one_message(models, photos, evaluate, kind, options, message):
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit, match=f"^evaluate_model: .*{message}"):
+    with pytest.raises(SystemExit, match=f"^evaluate_model.py: .*{message}"):
         evaluate("--model", models[kind][0], "--dataset", photos / kind, *options)
     assert signal.getsignal(signal.SIGTERM) is before
 

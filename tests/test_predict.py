@@ -257,8 +257,8 @@ def test_script_on_a_classifier(classifier, photos):
         told = f"{best['label']} {best['score']:.1%}, {second['label']} {second['score']:.1%}"
         assert line.split(maxsplit=1) == [record["file"], told]
     assert lines[-1] == "3 of 4 pictures: " + os.path.join("out", "")
-    assert [line for line in answer.stderr.splitlines() if line.startswith("predict: ")] == [
-        f"predict: {found[3]['error']}"
+    assert [line for line in answer.stderr.splitlines() if line.startswith("predict.py: ")] == [
+        f"predict.py: {found[3]['error']}"
     ]
 
 
@@ -276,8 +276,8 @@ def test_script_on_a_segmentor(segmentor, photos):
 def test_script_ends_errors_with_one_message(segmentor, photos):
     answer = run("--model", segmentor[0], "photos", "--window_stride", "8")
     assert answer.returncode == 1
-    assert answer.stderr.strip() == "predict: window_stride needs a window_size, got window_stride=8 alone."
+    assert answer.stderr.strip() == "predict.py: window_stride needs a window_size, got window_stride=8 alone."
     assert not (photos / "outputs").exists()
     answer = run("--model", segmentor[0], "nowhere")
     assert answer.returncode == 1
-    assert answer.stderr.startswith("predict: nowhere does not exist")
+    assert answer.stderr.startswith("predict.py: nowhere does not exist")

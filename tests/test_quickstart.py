@@ -208,7 +208,7 @@ def test_second_run_moves_the_first_aside(printed, photos, working_folder, tmp_p
 def test_failing_picture_keeps_the_model(photos, tmp_path, quickstart, monkeypatch):
     main, module = quickstart
     monkeypatch.setattr(module.subprocess, "run", lambda command: subprocess.CompletedProcess(command, 1))
-    with pytest.raises(SystemExit, match=r"^quickstart: .*model is there, but drawing what it sees failed"):
+    with pytest.raises(SystemExit, match=r"^quickstart.py: .*model is there, but drawing what it sees failed"):
         main("--data", photos / "segmentation", "--output", tmp_path / "model")
     assert (tmp_path / "model" / "model.safetensors").exists()
     assert hidden(tmp_path) == []
@@ -287,7 +287,7 @@ def test_errors_come_before_anything_is_written(photos, tmp_path, quickstart, mo
     main, _ = quickstart
     monkeypatch.chdir(tmp_path)
     before = sorted(photos.rglob("*"))
-    with pytest.raises(SystemExit, match=f"(?s)^quickstart: .*{message}"):
+    with pytest.raises(SystemExit, match=f"(?s)^quickstart.py: .*{message}"):
         main(*(argument.format(photos=photos) for argument in arguments))
     assert list(tmp_path.rglob("*")) == []
     assert sorted(photos.rglob("*")) == before

@@ -27,7 +27,8 @@ def ending_errors(*errors: type[Exception], interrupted: str = "Interrupted: not
     """Decorates a `main` so that what users can mend ends the process with one message and the exit code 1.
 
     That is a ValueError, OSError or ImportError, one of `errors`, or Ctrl-C; a SIGTERM (`kill`) counts as Ctrl-C, so
-    that what was begun is removed. Other errors are mistakes of ours, and keep their traceback.
+    that what was begun is removed. Other errors are mistakes of ours, and keep their traceback. The message begins as
+    those of argparse, with the `prog` that `main` is given as a keyword, by default the script's name.
     """
 
     def decorate(main: Callable[..., None]) -> Callable[..., None]:
@@ -39,7 +40,7 @@ def ending_errors(*errors: type[Exception], interrupted: str = "Interrupted: not
             except KeyboardInterrupt:
                 message = interrupted
             except (ValueError, OSError, ImportError, *errors) as error:
-                message = f"{Path(sys.argv[0]).stem}: {error}"
+                message = f"{kwargs.get('prog') or Path(sys.argv[0]).name}: {error}"
             finally:
                 signal.signal(signal.SIGTERM, former)
             # the error is gone now, and with it what its frames held: no progress bar is drawn after the message

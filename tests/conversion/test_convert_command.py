@@ -119,7 +119,7 @@ def test_broken_files_leave_nothing(kind, convert, tmp_path):
     write, message = BROKEN[kind]
     write(tmp_path / "file.pth")
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(SystemExit, match=f"^convert_checkpoint: .*{message}") as ended:
+    with pytest.raises(SystemExit, match=f"^convert_checkpoint.py: .*{message}") as ended:
         convert("file.pth", "outputs/model")
     assert "\n" not in str(ended.value)
     assert sorted(tmp_path.iterdir()) == before
@@ -141,7 +141,7 @@ def test_a_picture_that_the_model_refuses_leaves_nothing(files, convert, tmp_pat
         raise ValueError(f"image of {image.width}x{image.height} pixels is too thin")
 
     monkeypatch.setattr(convert_command, "describe_picture", refuse)
-    with pytest.raises(SystemExit, match="^convert_checkpoint: image of 96x64 pixels is too thin"):
+    with pytest.raises(SystemExit, match="^convert_checkpoint.py: image of 96x64 pixels is too thin"):
         convert(files / "classifier.pth", "model", "--picture", files / "picture.png")
     assert not list(tmp_path.iterdir())
 

@@ -50,7 +50,7 @@ def predict_command(arguments: Sequence[str] | None = None, prog: str | None = N
     parser.add_argument("--top_k", type=int, default=5, help="labels of each picture that are kept and shown")
     parser.add_argument("--device", help="such as cpu or cuda:0; by default the accelerator, if there is one")
     add_segmentation_arguments(parser)
-    sys.exit(_run(parser.parse_args(arguments)))
+    sys.exit(_run(parser.parse_args(arguments), parser.prog))
 
 
 def predictions_table(records: list[dict[str, Any]], top_k: int) -> str:
@@ -63,7 +63,7 @@ def predictions_table(records: list[dict[str, Any]], top_k: int) -> str:
     return "\n".join(f"{file:<{width}}  {found}" for file, found in lines.items() if found)
 
 
-def _run(arguments: Namespace) -> int:
+def _run(arguments: Namespace, prog: str) -> int:
     settings = segmentation_settings(arguments)
     records = predict_pictures(
         arguments.model, arguments.pictures, arguments.output_dir, settings, arguments.top_k, arguments.device
@@ -72,5 +72,5 @@ def _run(arguments: Namespace) -> int:
     print(predictions_table(records, arguments.top_k))
     print(f"\n{len(records) - len(errors)} of {len(records)} pictures: {os.path.join(arguments.output_dir, '')}")
     for error in errors:
-        print(f"predict: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
     return 1 if errors else 0
