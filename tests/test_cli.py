@@ -153,6 +153,24 @@ def test_info_of_a_folder(family, tmp_path, capsys):
     assert found["parameters of the backbone"] < found["parameters of all"]
 
 
+@pytest.mark.parametrize("kind", ["model_class", "backbone_class"])
+def test_info_of_a_folder_without_head(kind, family, tmp_path, capsys):
+    model = getattr(family, kind)(family.config(num_labels=7))
+    model.save_pretrained(tmp_path)
+    head, found = figures(capsys, tmp_path, "--image_size", 64)
+    assert head == f"{tmp_path}: {type(model).__name__}"
+    assert found["parameters of all"] == model.num_parameters() >= found["parameters of the backbone"]
+
+
+@pytest.mark.parametrize("name", ["GPViTConfig", "HRViTModel", "ViTModel"])
+def test_info_takes_the_models_of_the_config_only(name, tmp_path):
+    config = hf_gpvit.GPViTConfig.from_preset("gpvit-nano")
+    config.architectures = [name]
+    config.save_pretrained(tmp_path)
+    with pytest.raises(SystemExit, match=rf"model must be of this package, but .* has architectures \['{name}'\]"):
+        hf_gpvit_cli.main(["info", str(tmp_path)])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -17,30 +17,14 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 import torch
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
-
-import hf_gpvit
+from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
 
 from .command_line import command_parser, ending_errors
 from .costs import count_costs
+from .inference.loading import AUTO_CLASSES
+from .registration import MODEL_CLASSES, architecture_task
 
 
-FAMILIES = (
-    (
-        hf_gpvit.GPViTConfig,
-        {
-            "image-classification": hf_gpvit.GPViTForImageClassification,
-            "semantic-segmentation": hf_gpvit.GPViTForSemanticSegmentation,
-        },
-    ),
-    (
-        hf_gpvit.HRViTConfig,
-        {
-            "image-classification": hf_gpvit.HRViTForImageClassification,
-            "semantic-segmentation": hf_gpvit.HRViTForSemanticSegmentation,
-        },
-    ),
-)
 # What the papers train presets on: ImageNet-1K and ADE20K.
 _NUM_LABELS = {"image-classification": 1000, "semantic-segmentation": 150}
 _SEGMENTATION_SIDE = 512
@@ -53,11 +37,11 @@ def presets_command(arguments: Sequence[str] | None = None, prog: str | None = N
         arguments
     )
     print(f"{'preset':12} {'channels':>15} {'backbone parameters':>19}")
-    for config_class, model_classes in FAMILIES:
+    for config_class, model_classes in MODEL_CLASSES.items():
         for preset in config_class.presets():
             config = config_class.from_preset(preset)
             widths = getattr(config, "hidden_sizes", None) or [config.hidden_size]
-            model = _on_meta(model_classes["image-classification"], config)
+            model = _on_meta(model_classes[AutoModelForImageClassification], config)
             print(f"{preset:12} {'-'.join(map(str, widths)):>15} {backbone_parameters(model):19,}")
 
 
@@ -91,7 +75,7 @@ def _info(arguments: Namespace) -> str:
     costs = count_costs(model, height, width)
     return "\n".join(
         [
-            f"{arguments.model}: {type(model).__name__} with {model.config.num_labels} labels",
+            f"{arguments.model}: {_kind(model)}",
             f"parameters of the backbone  {backbone_parameters(model):>14,}",
             f"parameters of all           {model.num_parameters():>14,}",
             f"weights                     {_mib(costs.weight_bytes)}",
@@ -102,15 +86,20 @@ def _info(arguments: Namespace) -> str:
     )
 
 
+def _kind(model: PreTrainedModel) -> str:
+    name = type(model).__name__
+    return name if architecture_task(name) is None else f"{name} with {model.config.num_labels} labels"
+
+
 def _mib(num_bytes: int) -> str:
     return f"{num_bytes / 2**20:>14.1f} MiB in float32"
 
 
 def _model(name: str, task: str | None) -> PreTrainedModel:
-    for config_class, model_classes in FAMILIES:
+    for config_class, model_classes in MODEL_CLASSES.items():
         if name in config_class.presets():
             task = task or "image-classification"
-            return model_classes[task](config_class.from_preset(name, num_labels=_NUM_LABELS[task]))
+            return model_classes[AUTO_CLASSES[task]](config_class.from_preset(name, num_labels=_NUM_LABELS[task]))
     if task is not None:
         raise ValueError(f"--task is for presets, but {name} is none.")
     model_class, config = _saved(name)
@@ -122,15 +111,16 @@ def _saved(name: str) -> tuple[type[PreTrainedModel], PreTrainedConfig]:
     try:
         config = AutoConfig.from_pretrained(name)
     except OSError as error:
-        presets = [preset for config_class, _ in FAMILIES for preset in config_class.presets()]
+        presets = [preset for config_class in MODEL_CLASSES for preset in config_class.presets()]
         raise OSError(
             f"model must be one of {', '.join(presets)}, or the folder or Hub name of a model, got {name!r}: {error}"
         ) from error
     architectures = config.architectures or []
-    found = [architecture for architecture in architectures if architecture in hf_gpvit.__all__]
+    model_classes = MODEL_CLASSES.get(type(config), {}).values()
+    found = [model_class for model_class in model_classes if model_class.__name__ in architectures]
     if not found:
         raise ValueError(f"model must be of this package, but {name} has architectures {architectures}.")
-    return getattr(hf_gpvit, found[0]), config
+    return found[0], config
 
 
 def _on_meta(model_class: type[PreTrainedModel], config: PreTrainedConfig, **options) -> PreTrainedModel:
@@ -140,7 +130,7 @@ def _on_meta(model_class: type[PreTrainedModel], config: PreTrainedConfig, **opt
 
 def _sides(image_size: list[int] | None, model: PreTrainedModel) -> tuple[int, int]:
     if image_size is None:
-        is_segmentor = type(model).__name__.endswith("ForSemanticSegmentation")
+        is_segmentor = architecture_task(type(model).__name__) == "semantic-segmentation"
         image_size = _SEGMENTATION_SIDE if is_segmentor else model.config.image_size
     sides = [image_size] if isinstance(image_size, int) else list(image_size)
     if len(sides) > 2 or min(sides) < 1:

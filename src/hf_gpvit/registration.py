@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Makes our models known to the Auto classes and pipelines of transformers."""
+"""Which models there are; makes them known to the Auto classes and pipelines of transformers."""
 
 from transformers import (
     AutoBackbone,
@@ -62,6 +62,14 @@ MAPPING_NAMES = {
     AutoModelForImageClassification: modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
     AutoModelForSemanticSegmentation: modeling_auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES,
 }
+
+# What models do, by the end of their class's name.
+TASKS = {"ForImageClassification": "image-classification", "ForSemanticSegmentation": "semantic-segmentation"}
+
+
+def architecture_task(architecture: str) -> str | None:
+    """The task of the model class with this name, a value of `TASKS`, or None of trunks and backbones."""
+    return next((task for end, task in TASKS.items() if architecture.endswith(end)), None)
 
 
 def register_auto_classes() -> None:

@@ -25,6 +25,7 @@ from ..data import image_processor_for
 from ..files import atomic_folder
 from ..inference import describe_picture, load_picture, task_of
 from ..inference.loading import AUTO_CLASSES
+from ..registration import architecture_task
 from .convert import convert_checkpoint
 from .gpvit import PRESET_BY_SIZE
 from .releases import RELEASE_BY_NAME, RELEASES, Release
@@ -66,7 +67,7 @@ def release_of(model: PreTrainedModel) -> Release | None:
     config = model.config
     if config.model_type != "gpvit":
         return None
-    is_segmentor = type(model).__name__.endswith("ForSemanticSegmentation")
+    is_segmentor = architecture_task(type(model).__name__) == "semantic-segmentation"
     kind = (PRESET_BY_SIZE.get(config.hidden_size), config.decode_head_type if is_segmentor else None)
     dataset = {1000: "imagenet-1k", 150: "ade20k"}.get(config.num_labels)
     releases = (each for each in RELEASES if (each.variant, each.decode_head_type, each.dataset) == (*kind, dataset))

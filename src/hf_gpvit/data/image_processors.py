@@ -16,6 +16,7 @@
 from transformers import BaseImageProcessor, PreTrainedModel, SegformerImageProcessor, ViTImageProcessor
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
 
+from ..registration import architecture_task
 from .labels import load_label_set
 
 
@@ -45,7 +46,7 @@ def image_processor_for(
     """
     if model.config.model_type not in CROP_RATIO:
         raise ValueError(f"model must be of a type in {list(CROP_RATIO)}, got {model.config.model_type!r}.")
-    if type(model).__name__.endswith("ForSemanticSegmentation"):
+    if architecture_task(type(model).__name__) == "semantic-segmentation":
         side = min(_sides(image_size or SEGMENTATION_SIDE))
         return SegformerImageProcessor(
             size={"shortest_edge": side, "longest_edge": SEGMENTATION_MAX_RATIO * side},

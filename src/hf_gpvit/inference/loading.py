@@ -17,6 +17,7 @@ import os
 
 from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForSemanticSegmentation
 
+from ..registration import TASKS, architecture_task
 from .segmentation import SegmentationSettings
 
 
@@ -24,8 +25,6 @@ AUTO_CLASSES = {
     "image-classification": AutoModelForImageClassification,
     "semantic-segmentation": AutoModelForSemanticSegmentation,
 }
-# By the end of the architecture's name.
-_TASKS = {"ForImageClassification": "image-classification", "ForSemanticSegmentation": "semantic-segmentation"}
 
 
 def task_of(model: str | os.PathLike, settings: SegmentationSettings | None = None) -> str:
@@ -43,9 +42,9 @@ def task_of(model: str | os.PathLike, settings: SegmentationSettings | None = No
         architectures = AutoConfig.from_pretrained(model).architectures or []
     except OSError as error:
         raise OSError(f"model must be the folder or Hub name of a model, got {str(model)!r}: {error}") from error
-    task = next((_TASKS[end] for end in _TASKS for name in architectures if name.endswith(end)), None)
+    task = next(filter(None, map(architecture_task, architectures)), None)
     if task is None:
-        raise ValueError(f"model must be one of {', '.join(_TASKS)}, but {model} has architectures {architectures}.")
+        raise ValueError(f"model must be one of {', '.join(TASKS)}, but {model} has architectures {architectures}.")
     if task == "image-classification" and settings not in (None, SegmentationSettings()):
         raise ValueError(f"settings are for segmentation, but {model} is a classifier, got {settings}.")
     return task

@@ -28,6 +28,7 @@ from transformers.utils.logging import tqdm
 
 from ..data import load_label_set
 from ..files import atomic_folder
+from ..registration import architecture_task
 from .classification import classify
 from .loading import AUTO_CLASSES, task_of
 from .pictures import find_pictures, load_picture
@@ -109,7 +110,7 @@ def describe_picture(
         `[{"label", "score"}, ...]` of a classifier, the best first; `[{"label", "share"}, ...]` of all pixels of a
         segmentor, the largest first.
     """
-    if type(model).__name__.endswith("ForSemanticSegmentation"):
+    if architecture_task(type(model).__name__) == "semantic-segmentation":
         return _shares(segment(model, image_processor, image).numpy(), model.config.id2label)
     [scores] = classify(model, image_processor, [image])
     return _best(scores, model, top_k)
