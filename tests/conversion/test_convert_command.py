@@ -206,7 +206,7 @@ def test_a_download_is_kept_and_a_folder_hides_no_name(files, downloads, convert
 def test_a_broken_download_is_not_kept(downloads, convert, tmp_path):
     """A connection that breaks is no error in torch.hub: the file is only cut short."""
     torch.save({"state_dict": {"conv1.weight": torch.zeros(5000)}}, downloads / "gpvit_l1_upernet.pth")
-    with pytest.raises(SystemExit, match="gpvit_l1_upernet.pth is truncated, .* the same command downloads it again"):
+    with pytest.raises(SystemExit, match="was removed; trying again downloads it anew: .* is truncated"):
         convert("gpvit-l1-upernet", "model")
     assert not [*Path(torch.hub.get_dir(), "checkpoints").iterdir()]
 

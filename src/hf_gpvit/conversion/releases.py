@@ -78,7 +78,8 @@ class Release:
             return load_file(self.path)
         except ValueError as error:
             self.path.unlink()
-            raise ValueError(f"{error} The file was removed; the same command downloads it again.") from error
+            told = f"What {self.url} gave can't be read and was removed; trying again downloads it anew"
+            raise ValueError(f"{told}: {error}") from error
 
     def _download(self) -> None:
         try:
