@@ -136,7 +136,7 @@ def pushed(hub, root):
         Fault("POST", "you/forbidden/preupload", status=403),
     ]
     cases = [
-        ["classifier", "you/classifier", "--public", "--message", "First"],
+        ["classifier", "you/classifier", "--public", "--commit_message", "First"],
         ["run/best", "you/segmentor"],
         ["classifier", "you/cut-upload"],
         ["classifier", "you/cut-answer"],
@@ -145,10 +145,10 @@ def pushed(hub, root):
         ["classifier", "you/always-cut"],
         ["classifier", "you/forbidden"],
         ["unevaluated", "you/unevaluated"],
-        ["unevaluated", "you/no-figures", "--without_evaluation"],
+        ["unevaluated", "you/no-figures", "--allow_unevaluated"],
         ["plain", "you/plain"],
-        ["plain", "you/no-card", "--without_evaluation"],
-        ["foreign", "you/foreign", "--without_evaluation"],
+        ["plain", "you/no-card", "--allow_unevaluated"],
+        ["foreign", "you/foreign", "--allow_unevaluated"],
         ["classifier", "you/twice"],
         ["classifier", "you/twice"],
         ["sharded", "you/twice"],
@@ -262,7 +262,7 @@ def test_second_push(hub, root, pushed):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("you/unevaluated", "hf-gpvit evaluate .*--without_evaluation"),
+        ("you/unevaluated", "hf-gpvit evaluate .*allow_unevaluated"),
         ("others/model", "only to what belongs to you, lab"),
         ("you/plain", "no figures of an evaluation"),
         ("you/foreign", "model of this package.*ViTModel"),

@@ -214,7 +214,7 @@ def _check_evaluation(folder: Path, allow_unevaluated: bool) -> None:
     if not allow_unevaluated and not _has_figures(folder):
         raise ValueError(
             f"{folder} has no figures of an evaluation (metrics.json): evaluate the model first (`hf-gpvit evaluate "
-            "--output` writes them), or say that it shall go without (allow_unevaluated, --without_evaluation)."
+            "--output` writes them), or say that it shall go without (allow_unevaluated)."
         )
 
 

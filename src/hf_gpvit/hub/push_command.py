@@ -45,9 +45,9 @@ def push_command(arguments: Sequence[str] | None = None, prog: str | None = None
     parser.add_argument("repo_id", help="name on the Hub, such as you/gpvit-l1; made if there is none")
     parser.add_argument("--public", action="store_true", help="for all to see; by default the repository is private")
     parser.add_argument("--revision", help="branch, made if there is none; by default the main one")
-    parser.add_argument("--message", help="of the commit; by default what the model is")
+    parser.add_argument("--commit_message", help="of the commit; by default what the model is")
     parser.add_argument(
-        "--without_evaluation", action="store_true", help="push a model that has no metrics.json with its figures"
+        "--allow_unevaluated", action="store_true", help="push a model that has no metrics.json with its figures"
     )
     parser.add_argument("--dataset", help="name that the card gives what it was evaluated on; by default the recipe's")
     parser.add_argument("--license", help="of the weights, by the Hub's identifier; by default apache-2.0")
@@ -59,7 +59,7 @@ def push_command(arguments: Sequence[str] | None = None, prog: str | None = None
         license=options.license,
         private=not options.public,
         revision=options.revision,
-        commit_message=options.message,
-        allow_unevaluated=options.without_evaluation,
+        commit_message=options.commit_message,
+        allow_unevaluated=options.allow_unevaluated,
     )
     print(f"{repo_url(options.repo_id)} ({'public' if options.public else 'private'}): {url}")
