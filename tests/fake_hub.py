@@ -70,7 +70,7 @@ class Repo:
 
 
 class FakeHub(ThreadingHTTPServer):
-    """Users "you", whose token is TOKEN, or READ_TOKEN to read only; and "others", with whom you may not write."""
+    """User "you", whose token is TOKEN, or READ_TOKEN to read only, and who writes for "lab" and reads in "library"."""
 
     daemon_threads = True
 
@@ -195,19 +195,26 @@ class Handler(BaseHTTPRequestHandler):
 
     def _user(self) -> dict | None:
         role = {f"Bearer {TOKEN}": "write", f"Bearer {READ_TOKEN}": "read"}.get(self.headers.get("Authorization"))
-        return role and {"name": "you", "orgs": [{"name": "lab"}], "auth": {"accessToken": {"role": role}}}
+        organizations = [{"name": "lab"}, {"name": "library"}]
+        return role and {"name": "you", "orgs": organizations, "auth": {"accessToken": {"role": role}}}
 
     def _create(self, user: dict | None) -> tuple:
         fields = json.loads(self.body)
         name = f"{fields['organization']}/{fields['name']}"
+        if not self._may_write(name, user):
+            return {"error": "You don't have the rights to create a model there"}, 403
         if name in self.server.repos:
             return {"error": "You already created this model repo", "url": f"{self.server.url}/{name}"}, 409
         private = fields["visibility"] == "private" if "visibility" in fields else fields["private"]
         self.server.repos[name] = Repo(private)
         return ({"url": f"{self.server.url}/{name}"},)
 
+    def _may_write(self, name: str, user: dict | None) -> bool:
+        is_writer = user is not None and user["auth"]["accessToken"]["role"] == "write"
+        return is_writer and name.partition("/")[0] in ("you", "lab")
+
     def _auth_check(self, repo: Repo, name: str) -> tuple:
-        return ({},)
+        return ({},) if self._may_write(name, self._user()) else ({"error": "Forbidden"}, 403)
 
     def _branch(self, repo: Repo, name: str, branch: str) -> tuple:
         repo.branches.setdefault(branch, list(repo.branches["main"]))

@@ -25,10 +25,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import ViTConfig, ViTModel
 
-from fake_hub import READ_TOKEN, TOKEN, Fault, hub_environment, running_hub
+from fake_hub import READ_TOKEN, TOKEN, Fault, Repo, hub_environment, running_hub
 from families import GPVIT, HRVIT
 from hf_gpvit.data import image_processor_for
-from hf_gpvit.hub import push_folder, push_model, save_for_hub
+from hf_gpvit.hub import push, push_folder, push_model, save_for_hub
 
 
 FIGURES = {"accuracy": 0.5, "top5_accuracy": 1.0}
@@ -116,7 +116,7 @@ def run_code(code, *arguments, **options):
     return result
 
 
-def push(hub, root, *cases, **variables):
+def run_push(hub, root, *cases, **variables):
     """How `hf-gpvit push` ends with each of the arguments: code, message, out."""
     result = run_code(PUSH, json.dumps(cases), env=hub_environment(hub, root, **variables), cwd=root)
     assert result.returncode == 0, result.stderr
@@ -126,6 +126,7 @@ def push(hub, root, *cases, **variables):
 @pytest.fixture(scope="module")
 def pushed(hub, root):
     """How each push of one process ended, by repository; several pushes to one in a list."""
+    hub.repos["library/model"] = Repo(private=True)
     hub.faults += [
         Fault("PUT", "you/cut-upload"),
         Fault("POST", "you/cut-answer/commit", is_after=True),
@@ -154,7 +155,11 @@ def pushed(hub, root):
         ["sharded", "you/twice"],
         ["classifier", "you/twice", "--revision", "v1"],
         ["classifier", "you/twice", "--public"],
+        ["classifier", "you/families"],
+        ["run/best", "you/families"],
         ["classifier", "others/model"],
+        ["classifier", "library/model"],
+        ["classifier", "library/new"],
         ["run", "you/run"],
         ["nowhere", "you/nowhere"],
         ["classifier", "no-owner"],
@@ -162,7 +167,7 @@ def pushed(hub, root):
         ["classifier", "you/labelled", "--dataset", "other"],
     ]
     results = {}
-    for case, result in zip(cases, push(hub, root, *cases), strict=True):
+    for case, result in zip(cases, run_push(hub, root, *cases), strict=True):
         results.setdefault(case[1], []).append(result)
     return results
 
@@ -264,6 +269,7 @@ def test_second_push(hub, root, pushed):
     [
         ("you/unevaluated", "hf-gpvit evaluate .*allow_unevaluated"),
         ("others/model", "only to what belongs to you, lab"),
+        ("library/new", "may not write to library/new"),
         ("you/plain", "no figures of an evaluation"),
         ("you/foreign", "model of this package.*ViTModel"),
         ("you/run", "no config.json, .*Do you mean run/best"),
@@ -288,24 +294,54 @@ def test_without_evaluation(name, hub, pushed):
     assert "## Results" not in commit.files["README.md"].decode()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("token", "message"),
     [
-        (None, "HF_TOKEN.*hf auth login"),
+        pytest.param(None, "HF_TOKEN.*hf auth login", marks=pytest.mark.slow),
         (READ_TOKEN, "for reading"),
-        ("hf_nobody", "does not accept the token"),
-        ("hf_odd\x07token", "characters"),
+        pytest.param("hf_nobody", "does not accept the token", marks=pytest.mark.slow),
+        pytest.param("hf_odd\x07token", "characters", marks=pytest.mark.slow),
     ],
 )
 def test_tokens(token, message, hub, root):
     variables = {"HF_TOKEN": token or ""}
     before = dict(hub.repos)
-    (result,) = push(hub, root, ["classifier", "you/token"], **variables)
+    (result,) = run_push(hub, root, ["classifier", "you/token"], **variables)
     assert result["code"] == 1
     assert re.search(message, result["message"])
     assert not token or token not in result["message"]
     assert hub.repos == before
+
+
+def test_no_right_to_write_to_a_repository_that_is_there(hub, pushed):
+    """Nothing is sent: the Hub is asked first."""
+    (result,) = pushed["library/model"]
+    assert result["code"] == 1
+    assert "may not write to library/model" in result["message"]
+    assert not any("library/model/preupload" in path for _, path in hub.requests)
+
+
+def test_code_of_another_family_goes(hub, pushed):
+    assert [result["code"] for result in pushed["you/families"]] == [0, 0]
+    gpvit, hrvit = commits(hub, "you/families")
+    assert "modeling_gpvit.py" in gpvit.files
+    assert {name for name in hrvit.files if "gpvit" in name} == set()
+    assert "modeling_hrvit.py" in hrvit.files
+
+
+@pytest.mark.parametrize("cause", [None, ConnectionError("reset"), ValueError("no connection")])
+def test_runtime_errors_are_retried_where_a_connection_is_behind_them(cause, monkeypatch):
+    monkeypatch.setattr(push.time, "sleep", lambda seconds: None)
+    attempts = []
+
+    def call():
+        attempts.append(1)
+        raise RuntimeError("while uploading") from cause
+
+    is_connection = isinstance(cause, ConnectionError)
+    with pytest.raises(ConnectionError if is_connection else RuntimeError, match="reset" if is_connection else "uplo"):
+        push._retried(call, "you/model")
+    assert len(attempts) == (len(push.WAITS) + 1 if is_connection else 1)
 
 
 # ---- what is found without a Hub

@@ -34,11 +34,12 @@ from .cards import METRICS, checked_figures
 from .folders import save_for_hub
 
 
-# Seconds before each further attempt. What the library sends again by itself (large files, `preupload`) adds to that.
+# Seconds before each further attempt. What the library sends again by itself (large files, `preupload`: 23 s in each
+# attempt) adds to that: 4 * 23 + 21 s, about two minutes.
 WAITS = (1, 4, 16)
 
 # What `save_for_hub` may have left in a repository: it goes with the commit that brings a folder without it, because
-# weights in one file would be preferred to newer ones in several.
+# weights in one file would be preferred to newer ones in several, and the code may be that of another family.
 _OURS = (
     "model.safetensors",
     "model-*.safetensors",
@@ -46,9 +47,15 @@ _OURS = (
     "metrics.json",
     "recipe.yaml",
     "onnx/model.onnx",
+    "modeling_*.py",
+    "configuration_*.py",
+    "layers.py",
+    "decode_head.py",
 )
 
 _TRANSIENT = (408, 412, 429)  # besides 5xx; 412: the branch is no longer where it was
+
+_CONNECTION_ERRORS = (HTTPError, ConnectionError, TimeoutError)  # of HTTP; Xet uploads raise Python's own
 
 T = TypeVar("T")
 
@@ -69,9 +76,10 @@ def push_folder(
     """Uploads a folder of `save_for_hub` as one commit; the repository is made if there is none.
 
     The token is that of the environment (HF_TOKEN) or of `hf auth login`. All that can be checked is checked first.
-    Files whose names begin with a dot stay here. A cut connection or an overloaded Hub is tried again for about a
-    minute; large files that have arrived are not sent twice, and a commit that was taken though its answer got lost is
-    recognised. A push that fails leaves the branch as it was. Nothing is committed where nothing has changed.
+    Files whose names begin with a dot stay here. A cut connection or an overloaded Hub is tried again for up to
+    two minutes; large files that have arrived whole are not sent twice, and a commit that was taken though its answer
+    got lost is recognised. A push that fails leaves the branch as it was. Nothing is committed where nothing has
+    changed. A README.md that was edited on the Hub is replaced, as any file of the same name.
 
     Args:
         folder: What `save_for_hub` wrote.
@@ -315,20 +323,28 @@ def _retried(call: Callable[[], T], repo_id: str) -> T:
             return call()
         except OfflineModeIsEnabled:
             raise
-        # Xet reports a cut connection by Python's own errors
-        except (HTTPError, ConnectionError, TimeoutError, RuntimeError) as error:
-            cause = _http_error(error) or error
+        except (*_CONNECTION_ERRORS, RuntimeError) as error:
+            cause = _connection_error(error)
+            if cause is None:
+                raise
             if wait is None or not _is_transient(cause):
                 raise _explained(cause, repo_id) from error
         time.sleep(wait)
     raise AssertionError("the last attempt returns or raises")
 
 
-def _http_error(error: BaseException | None) -> HTTPError | None:
-    """The error of HTTP behind `error`, if there is one: the library raises those of large files in a RuntimeError."""
-    while error is not None and not isinstance(error, HTTPError):
+def _connection_error(error: BaseException | None) -> Exception | None:
+    """The error of HTTP or of a connection behind `error`: the library raises those of large files in a RuntimeError.
+
+    None: there is no such error, so that trying again won't help.
+    """
+    causes = []
+    while error is not None:
+        causes.append(error)
         error = error.__cause__
-    return error
+    # an answer of the Hub says more than the error that was made of it
+    found = [cause for cause in causes if isinstance(cause, HTTPError)] or causes
+    return next((cause for cause in found if isinstance(cause, _CONNECTION_ERRORS)), None)
 
 
 def _is_transient(error: Exception) -> bool:
