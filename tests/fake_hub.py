@@ -70,7 +70,7 @@ class Repo:
 
 
 class FakeHub(ThreadingHTTPServer):
-    """User "you", whose token is TOKEN, or READ_TOKEN to read only, and who writes for "lab" and reads in "library"."""
+    """User "you", whose token is TOKEN, or READ_TOKEN to read only, who writes for "lab" and reads in "library"."""
 
     daemon_threads = True
 

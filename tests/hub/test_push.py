@@ -16,13 +16,14 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import ViTConfig, ViTModel
 
 from fake_hub import READ_TOKEN, TOKEN, Fault, Repo, hub_environment, running_hub
@@ -267,7 +268,7 @@ def test_second_push(hub, root, pushed):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("you/unevaluated", "hf-gpvit evaluate .*allow_unevaluated"),
+        ("you/unevaluated", "save_for_hub.*metrics=, dataset=.*allow_unevaluated"),
         ("others/model", "only to what belongs to you, lab"),
         ("library/new", "may not write to library/new"),
         ("you/plain", "no figures of an evaluation"),
@@ -367,9 +368,76 @@ def test_missing_shard(root, tmp_path):
         push_folder(folder, "you/model", allow_unevaluated=True)
 
 
-@pytest.mark.parametrize("figures", ['{"step": 3}', '{"step": 3, "accuracy": null}'])
-def test_figures_that_say_nothing(figures, root, tmp_path):
+@pytest.mark.parametrize("figures", ['{"step": 3}', '{"step": 3, "accuracy": null}', '{"mean_iou": 0.5}'])
+def test_figures_that_say_nothing(figures, root):
+    """Those of another task neither."""
+    (root / "plain/metrics.json").write_text(figures)
+    with pytest.raises(ValueError, match="accuracy or top5_accuracy: evaluate"):
+        push_model(root / "plain", "you/model")
+
+
+def test_figures_beside_a_card_without_results(tmp_path):
+    """Others would not see them."""
     folder = save_for_hub(GPVIT.classifier_class(GPVIT.config()), tmp_path / "model")
-    (folder / "metrics.json").write_text(figures)
-    with pytest.raises(ValueError, match="evaluat"):
+    (folder / "metrics.json").write_text('{"accuracy": 0.5}')
+    for push_it in (push_model, push_folder):
+        with pytest.raises(ValueError, match="README.md.* no results.*save_for_hub"):
+            push_it(folder, "you/model")
+
+
+def copied(folder, new, is_hub_folder):
+    """A folder to break: of save_for_hub, or as save_pretrained leaves it."""
+    shutil.copytree(folder, new)
+    if not is_hub_folder:
+        for path in [new / "README.md", *new.glob("*.py")]:
+            path.unlink()
+    return new
+
+
+@pytest.mark.parametrize("is_hub_folder", [True, False])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("cut", "model.safetensors is broken"),
+        ("no head", "classifier.* and is missing"),
+        ("other head", r"classifier.weight must be of shape \[5, .*and is of shape \[7,"),
+    ],
+)
+def test_broken_weights(damage, message, is_hub_folder, root, tmp_path):
+    folder = copied(root / "classifier", tmp_path / "model", is_hub_folder)
+    file = folder / "model.safetensors"
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-100])
+    else:
+        weights = load_file(file)
+        kept = {name: value for name, value in weights.items() if "classifier" not in name}
+        save_file(kept if damage == "no head" else weights | {"classifier.weight": torch.zeros(7, 24)}, file)
+    with pytest.raises(ValueError, match=message):
         push_model(folder, "you/model")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("config.json", "{", "config.json is no JSON"),
+        ("config.json", "[]", "config.json must hold a JSON object"),
+        ("preprocessor_config.json", "3", "preprocessor_config.json must hold a JSON object"),
+        ("metrics.json", "[]", "metrics.json"),
+        ("recipe.yaml", "a: [", "recipe.yaml is no YAML"),
+        ("recipe.yaml", "- a", "recipe.yaml must hold the fields of a recipe"),
+        ("model.safetensors.index.json", "{}", "model.safetensors.index.json must say in weight_map"),
+    ],
+)
+def test_broken_files(name, text, message, root, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    folder = copied(root / "classifier", tmp_path / "model", is_hub_folder=False)
+    (folder / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        push_model(folder, "you/model")
+
+
+def test_broken_card(root, tmp_path):
+    folder = copied(root / "classifier", tmp_path / "model", is_hub_folder=True)
+    (folder / "README.md").write_text("---\na: [\n---\n")
+    with pytest.raises(ValueError, match=r"README\.md is no model card"):
+        push_folder(folder, "you/model")

@@ -20,7 +20,8 @@ import pytest
 import yaml
 
 from fake_hub import READ_TOKEN, TOKEN, Fault, hub_environment, running_hub
-from hf_gpvit.training import SegmentationRecipe
+from hf_gpvit.hub import NotPublished
+from hf_gpvit.training import SegmentationRecipe, engine
 
 
 # Trains with few scenes, and without the waiting of a library that tries again.
@@ -95,6 +96,16 @@ def test_is_checked_before_training(token, name, message, hub, tmp_path):
     assert message in result.stderr
     assert not (tmp_path / "run").exists()
     assert not hub.repos
+
+
+def test_any_failure_names_the_command_that_is_left(monkeypatch):
+    def fail(*args, **kwargs):
+        raise KeyError("sha")
+
+    monkeypatch.setattr(engine, "push_model", fail)
+    recipe = SegmentationRecipe(output_dir="run", push_to_hub=True, hub_model_id="you/m", hub_private_repo=False)
+    with pytest.raises(NotPublished, match="run is complete(.|\n)*hf-gpvit push run/best you/m --public"):
+        engine.push_best(recipe)
 
 
 def test_name_is_needed():

@@ -78,7 +78,7 @@ def model_card(
     out; without any there are no results.
     """
     jinja2 = import_extra("jinja2", "hub")
-    auto_class = _auto_class(checked_model(model))
+    auto_class = _auto_class(type(checked_model(model)))
     task, family = TASKS[auto_class], model.config.model_type
     if recipe is not None and not Path(recipe).is_file():
         raise FileNotFoundError(f"recipe must be a YAML file, but there is no file {recipe}.")
@@ -130,8 +130,14 @@ def checked_model(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def _auto_class(model: PreTrainedModel) -> type:
-    return next(auto_class for auto_class, cls in MODEL_CLASSES[type(model.config)].items() if cls is type(model))
+def task_of_class(model_class: type[PreTrainedModel]) -> str:
+    """The Hub's name for what models of this class do."""
+    return TASKS[_auto_class(model_class)]
+
+
+def _auto_class(model_class: type[PreTrainedModel]) -> type:
+    classes = MODEL_CLASSES[model_class.config_class]
+    return next(auto_class for auto_class, cls in classes.items() if cls is model_class)
 
 
 def checked_figures(metrics: dict[str, float | None] | str | os.PathLike) -> dict[str, float]:

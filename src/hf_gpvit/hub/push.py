@@ -23,14 +23,16 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 import yaml
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, constants, get_token
 from huggingface_hub.errors import HFValidationError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
-from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoImageProcessor, PreTrainedConfig, PreTrainedModel
 
 from ..registration import MODEL_CLASSES
-from .cards import METRICS, checked_figures
+from .cards import METRICS, checked_figures, task_of_class
 from .folders import save_for_hub
 
 
@@ -87,7 +89,7 @@ def push_folder(
         private: Whether the repository is private, which is the default. One that is there must be so already.
         revision: Branch, made from the main one if there is none. Default: the main one.
         commit_message: Default: what the model is.
-        allow_unevaluated: Push a model without figures of an evaluation (metrics.json) too. Default False.
+        allow_unevaluated: Push a model whose card has no results of an evaluation too. Default False.
 
     Returns:
         URL of the commit, or of the newest one if nothing has changed.
@@ -96,8 +98,8 @@ def push_folder(
         ConnectionError: The Hub could not be reached, or kept failing.
         FileNotFoundError: There is no such folder, or something is missing in it.
         PermissionError: There is no token, or it may not write there.
-        ValueError: `repo_id` is no name, the repository is not as private as `private` says, the model was not
-            evaluated, or the Hub refuses it.
+        ValueError: `repo_id` is no name, a file is broken, weights are missing or of other shapes, the model was not
+            evaluated, the repository is not as private as `private` says, or the Hub refuses it.
     """
     folder = Path(folder)
     check_repo_id(repo_id)
@@ -141,7 +143,8 @@ def push_model(
     _check_evaluation(folder, allow_unevaluated)
     _check_token()
     arguments = {"model_name": repo_id, "license": license or "apache-2.0"} | _known_of_training(folder, dataset)
-    model, image_processor = _load_model(folder), AutoImageProcessor.from_pretrained(folder)
+    model_class, _ = _model_class(folder)
+    model, image_processor = model_class.from_pretrained(folder), AutoImageProcessor.from_pretrained(folder)
     with tempfile.TemporaryDirectory() as temporary:
         new = save_for_hub(model, Path(temporary) / "model", image_processor, **arguments)
         prepare_repo(repo_id, private=private, revision=revision)
@@ -190,16 +193,49 @@ def _check_hub_folder(folder: Path) -> None:
 
 
 def _check_model_folder(folder: Path) -> None:
-    """That config, weights and image processor are there."""
+    """That config, weights and image processor are there, and the weights all of the model's."""
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}.")
-    missing = [name for name in ("config.json", "preprocessor_config.json") if not (folder / name).is_file()]
-    index = folder / "model.safetensors.index.json"
-    weights = set(_read_json(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
-    missing += sorted(name for name in weights if not (folder / name).is_file())
+    names = ["config.json", "preprocessor_config.json", *_weight_files(folder)]
+    missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         hint = f" Do you mean {folder / 'best'}?" if (folder / "best/config.json").is_file() else ""
         raise FileNotFoundError(f"{folder} must hold a model and its image processor: no {', '.join(missing)}.{hint}")
+    for name in names[:2]:
+        _read_json(folder / name)
+    _check_weights(folder)
+
+
+def _weight_files(folder: Path) -> list[str]:
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return ["model.safetensors"]
+    names = _read_json(index).get("weight_map")
+    if not isinstance(names, dict):
+        raise ValueError(f"{index} must say in weight_map which file has which weights, but it has none.")
+    return sorted(set(names.values()))
+
+
+def _check_weights(folder: Path) -> None:
+    """That no weight would be a random one in the model that others load. Reads headers only."""
+    shapes = {}
+    for path in (folder / name for name in _weight_files(folder)):
+        try:
+            with safe_open(path, "pt") as file:
+                shapes |= {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(f"{path} is broken: {error}") from error
+    model_class, config = _model_class(folder)
+    with torch.device("meta"):
+        expected = {name: list(weight.shape) for name, weight in model_class(config).state_dict().items()}
+    wrong = [name for name, shape in expected.items() if shapes.get(name) != shape]
+    if wrong:
+        found = f"of shape {shapes[wrong[0]]}" if wrong[0] in shapes else "missing"
+        raise ValueError(
+            f"The weights in {folder} must be those of the {model_class.__name__} that its config.json describes, but "
+            f"{len(wrong)} of {len(expected)} are missing or have other shapes: {wrong[0]} must be of shape "
+            f"{expected[wrong[0]]}, and is {found}."
+        )
 
 
 def _is_hub_folder(folder: Path) -> bool:
@@ -208,39 +244,70 @@ def _is_hub_folder(folder: Path) -> bool:
 
 def _auto_map(folder: Path) -> dict[str, str]:
     config = folder / "config.json"
-    return _read_json(config).get("auto_map", {}) if config.is_file() else {}
+    return _read_json(config).get("auto_map") or {} if config.is_file() else {}
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        fields = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path} must hold a JSON object, got {fields!r:.80}.")
+    return fields
 
 
 def _check_evaluation(folder: Path, allow_unevaluated: bool) -> None:
-    if not allow_unevaluated and not _has_figures(folder):
+    """That the card has results, or will get some."""
+    if allow_unevaluated:
+        return
+    if _is_hub_folder(folder):
+        if not _has_results(folder):
+            raise ValueError(
+                f"The card of {folder} (README.md) has no results of an evaluation: evaluate the model (`hf-gpvit "
+                "evaluate --output`) and run save_for_hub(..., metrics=, dataset=) again, or say that it shall go "
+                "without (allow_unevaluated)."
+            )
+    elif not _has_figures(folder):
         raise ValueError(
-            f"{folder} has no figures of an evaluation (metrics.json): evaluate the model first (`hf-gpvit evaluate "
-            "--output` writes them), or say that it shall go without (allow_unevaluated)."
+            f"{folder} has no figures of an evaluation (metrics.json) with {_metrics_of(folder)}: evaluate the model "
+            "first (`hf-gpvit evaluate --output` writes them), or say that it shall go without (allow_unevaluated)."
         )
 
 
+def _has_results(folder: Path) -> bool:
+    """Whether README.md has any of the model's task."""
+    path = folder / "README.md"
+    try:
+        results = ModelCard.load(path).data.eval_results or []
+    except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} is no model card: {error}") from error
+    return any(result.metric_type in METRICS[_task(folder)] for result in results)
+
+
 def _has_figures(folder: Path) -> bool:
-    """Whether there is at least one of those that cards show."""
+    """Whether metrics.json has any that the card shows."""
     path = folder / "metrics.json"
     figures = checked_figures(path) if path.is_file() else {}
-    names = {name for metrics in METRICS.values() for name in metrics}
-    return any(not math.isnan(figures.get(name, math.nan)) for name in names)
+    return any(not math.isnan(figures.get(name, math.nan)) for name in METRICS[_task(folder)])
 
 
-def _load_model(folder: Path) -> PreTrainedModel:
-    config = AutoConfig.from_pretrained(folder)
+def _metrics_of(folder: Path) -> str:
+    return " or ".join(METRICS[_task(folder)]) or "anything to show, and can't have any without a head"
+
+
+def _task(folder: Path) -> str:
+    model_class, _ = _model_class(folder)
+    return task_of_class(model_class)
+
+
+def _model_class(folder: Path) -> tuple[type[PreTrainedModel], PreTrainedConfig]:
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     classes = {cls.__name__: cls for cls in MODEL_CLASSES.get(type(config), {}).values()}
     name = (config.architectures or [None])[0]
     if name not in classes:
         raise ValueError(f"{folder} must hold a model of this package, but its config.json names {name}.")
-    return classes[name].from_pretrained(folder)
+    return classes[name], config
 
 
 def _known_of_training(folder: Path, dataset: str | None) -> dict[str, Any]:
@@ -248,10 +315,20 @@ def _known_of_training(folder: Path, dataset: str | None) -> dict[str, Any]:
     metrics = folder / "metrics.json" if _has_figures(folder) else None
     recipe = folder / "recipe.yaml"
     if dataset is None and recipe.is_file():
-        dataset = _dataset_name((yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("dataset"))
+        dataset = _dataset_name(_read_recipe(recipe).get("dataset"))
     if dataset is None and metrics is not None:
         raise ValueError(f"{folder} has no recipe.yaml that says on what the model was evaluated: give it as dataset.")
     return {"dataset": dataset, "metrics": metrics, "recipe": recipe if recipe.is_file() else None}
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} is no YAML: {error}") from error
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path} must hold the fields of a recipe, got {fields!r:.80}.")
+    return fields
 
 
 def _dataset_name(dataset: str | None) -> str | None:

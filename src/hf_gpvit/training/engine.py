@@ -467,11 +467,11 @@ def check_hub(recipe: Recipe, accelerator: accelerate.Accelerator) -> None:
 
 
 def push_best(recipe: Recipe) -> None:
-    """Publishes a run's best model."""
+    """Publishes a run's best model. Whatever fails then is a NotPublished, because the run itself is complete."""
     folder = Path(recipe.output_dir) / "best"
     try:
         push_model(folder, recipe.hub_model_id, private=recipe.hub_private_repo)
-    except (OSError, ValueError) as error:
+    except Exception as error:
         command = ["hf-gpvit", "push", folder.as_posix(), recipe.hub_model_id]
         command += [] if recipe.hub_private_repo else ["--public"]
         raise NotPublished(
