@@ -62,12 +62,14 @@ def write_whole(path: str | os.PathLike, text: str) -> None:
         os.replace(file, path)
 
 
-def write_metrics(path: str | os.PathLike, metrics: dict[str, float]) -> None:
-    """Figures as JSON, written by `write_whole`.
+def write_metrics(path: str | os.PathLike, metrics: dict[str, float | str]) -> None:
+    """Figures, and text that says where they come from, as JSON, written by `write_whole`.
 
     NaN, which classes have that don't occur, is no JSON: it becomes null.
     """
-    record = {name: None if math.isnan(value) else value for name, value in metrics.items()}
+    record = {
+        name: None if isinstance(value, float) and math.isnan(value) else value for name, value in metrics.items()
+    }
     write_whole(path, json.dumps(record, indent=2, ensure_ascii=False))
 
 

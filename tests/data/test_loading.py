@@ -20,7 +20,7 @@ from datasets import Image as ImageFeature
 from PIL import Image
 
 from hf_gpvit.data import load_label_set, loading
-from hf_gpvit.data.loading import load_data
+from hf_gpvit.data.loading import load_data, public_name
 from hf_gpvit.data.shapes import CLASS_NAMES, SCENE_NAMES
 
 
@@ -322,3 +322,22 @@ def test_no_split_to_test_on(tmp_path):
         load_data(source, CLASSIFICATION)
     data = load_data(source, CLASSIFICATION, train_split="train[:75%]", eval_split="train[75%:]")
     assert (len(data.train), len(data.test)) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("shapes", "shapes"),
+        ("imagenet-1k", "imagenet-1k"),
+        ("somebody/set", "somebody/set"),
+        ("data/photos", "photos"),
+        ("./data/photos/", "photos"),
+        ("data/../data/photos", "photos"),
+    ],
+)
+def test_public_name_is_no_path(source, name, tmp_path, monkeypatch):
+    """A folder is one, even where its path looks like a name on the Hub."""
+    (tmp_path / "data/photos").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert public_name(source) == name
+    assert public_name(str(tmp_path / "data/photos")) == "photos"

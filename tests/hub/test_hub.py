@@ -254,6 +254,39 @@ def test_run_goes_into_folder_and_card(tmp_path):
     assert result["metrics"] == [{"type": "mean_iou", "value": 0.4321, "name": "Mean IoU"}]
 
 
+def test_card_says_what_the_figures_are_of(tmp_path):
+    """Whatever else is given."""
+    origin = {"dataset": "you/test-pets", "split": "validation[:500]", "base_model": "you/gpvit-l1"}
+    model = GPVIT.classifier_class(GPVIT.config())
+    folder = save_for_hub(model, tmp_path / "model", metrics={"accuracy": 0.5} | origin, dataset="you/pets")
+    assert json.loads((folder / "metrics.json").read_text()) == {"accuracy": 0.5} | origin
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "Measured on you/test-pets (validation[:500]);" in card
+    assert "Dataset: you/pets." in card
+    assert "Fine-tuned from [you/gpvit-l1](" in card
+    data = metadata(card)
+    assert (data["datasets"], data["base_model"]) == (["you/pets"], "you/gpvit-l1")
+    result = data["model-index"][0]["results"][0]
+    assert result["dataset"] == {"name": "you/test-pets", "type": "you/test-pets", "split": "validation[:500]"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/home/you/photos", "~/photos", "./photos", "../photos", "a/b/photos", r"C:\a\photos", "C:/photos", "photos/"],
+)
+def test_paths_of_datasets_stay_here(path):
+    """Neither the card's text nor its metadata has more than the last part, given or measured on."""
+    model = GPVIT.classifier_class(GPVIT.config())
+    for arguments in (
+        {"metrics": {"accuracy": 0.5}, "dataset": path},
+        {"metrics": {"accuracy": 0.5, "dataset": path}},
+    ):
+        card = str(model_card(model, model_name="m", **arguments))
+        assert path not in card
+        assert "Measured on photos;" in card
+        assert "datasets" not in metadata(card)
+
+
 @pytest.mark.parametrize("metrics", [None, {"accuracy": None, "top5_accuracy": float("nan")}])
 def test_nothing_known_nothing_said(family, metrics):
     card = str(model_card(family.classifier_class(family.config()), model_name="m", metrics=metrics, dataset="pets"))
@@ -306,6 +339,13 @@ def test_cost_is_that_of_the_readme():
     assert f"| {model.num_parameters():,} | 1.28 GMAC |" in str(model_card(model, model_name="m"))
 
 
+def test_memory_is_that_of_the_precision():
+    model = GPVIT.classifier_class(GPVIT.config())
+    columns = "| weights and activations at their peak, in {} |"
+    assert columns.format("float32") in str(model_card(model, model_name="m"))
+    assert columns.format("bfloat16") in str(model_card(model.to(torch.bfloat16), model_name="m"))
+
+
 def metadata(card):
     return yaml.safe_load(card.split("---\n")[1])
 
@@ -319,6 +359,7 @@ def metadata(card):
         ({"metrics": {"accuracy": 0.5}}, ValueError, "dataset"),
         ({"metrics": {"mean_iou": 0.5}, "dataset": "pets"}, ValueError, "accuracy, top5_accuracy.*mean_iou"),
         ({"metrics": {"accuracy": "high"}, "dataset": "pets"}, ValueError, "accuracy is 'high'"),
+        ({"metrics": {"accuracy": 0.5, "dataset": 3}}, ValueError, "dataset, but it is 3"),
         ({"metrics": {"accuracy": 79.4}, "dataset": "pets"}, ValueError, "accuracy is 79.4"),
         ({"metrics": "none.json", "dataset": "pets"}, FileNotFoundError, "none.json"),
         ({"metrics": __file__, "dataset": "pets"}, ValueError, "JSON"),

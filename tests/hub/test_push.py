@@ -436,6 +436,60 @@ def test_broken_files(name, text, message, root, tmp_path, monkeypatch):
         push_model(folder, "you/model")
 
 
+@pytest.fixture
+def to_hub(root, monkeypatch, tmp_path):
+    """Pushes a plain folder with these files, to a folder -> it."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr(push, "prepare_repo", lambda *args, **kwargs: None)
+    monkeypatch.setattr(push, "_upload", lambda folder, *args: shutil.copytree(folder, tmp_path / "hub"))
+
+    def run(files, **arguments):
+        folder = copied(root / "classifier", tmp_path / "model", is_hub_folder=False)
+        for name, content in files.items():
+            (folder / name).write_text(json.dumps(content))
+        return push_model(folder, "you/model", **arguments)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("measured_on", "recipe", "given", "card"),
+    [
+        # older ones, of which nobody knows whether they are names on the Hub
+        ({}, "data/photos", None, ["Measured on photos;", "Dataset: photos."]),
+        (
+            {},
+            "data/photos",
+            "you/photos",
+            ["Measured on you/photos;", "Dataset: you/photos.", "datasets:\n- you/photos"],
+        ),
+        ({"dataset": "photos", "split": "test"}, "data/photos", None, ["on photos (test);", "Dataset: photos."]),
+        (
+            {"dataset": "you/photos", "split": "test"},
+            "you/photos",
+            None,
+            ["on you/photos (test);", "Dataset: you/photos.", "datasets:\n- you/photos"],
+        ),
+        ({"dataset": "you/hard", "split": "test"}, "data/photos", None, ["on you/hard (test);", "Dataset: photos."]),
+        ({"dataset": "hard", "split": "test"}, "x", "you/photos", ["on hard (test);", "datasets:\n- you/photos"]),
+    ],
+)
+def test_card_names_datasets_as_the_run_noted_them(measured_on, recipe, given, card, to_hub, tmp_path, monkeypatch):
+    """What lies on the disk when it is pushed doesn't matter."""
+    (tmp_path / "you/photos").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    files = {"metrics.json": {"accuracy": 0.5} | measured_on, "recipe.yaml": {"dataset": recipe}}
+    text = (to_hub(files, dataset=given) / "README.md").read_text(encoding="utf-8")
+    assert all(part in text for part in card)
+    assert ("datasets:" in text) == any("datasets:" in part for part in card)
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "mit"), ("cc-by-4.0", "cc-by-4.0")])
+def test_licence_is_the_recipes_unless_given(given, expected, to_hub):
+    files = {"metrics.json": {"accuracy": 0.5}, "recipe.yaml": {"dataset": "photos", "hub_license": "mit"}}
+    assert f"license: {expected}\n" in (to_hub(files, license=given) / "README.md").read_text(encoding="utf-8")
+
+
 def test_broken_card(root, tmp_path):
     folder = copied(root / "classifier", tmp_path / "model", is_hub_folder=True)
     (folder / "README.md").write_text("---\na: [\n---\n")

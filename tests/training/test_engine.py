@@ -33,6 +33,10 @@ from hf_gpvit.training import SegmentationRecipe, TrainingStopped, engine, train
 from hf_gpvit.training.run_log import read_log
 
 
+# what metrics.json says of the figures
+ORIGIN = {"dataset": "classification", "split": "test"}
+
+
 @pytest.fixture
 def segmentation(photos, models, tmp_path):
     return SegmentationRecipe(
@@ -90,7 +94,7 @@ def test_what_a_run_leaves(classification, tmp_path):
     assert steps == [2, 3, 4, 6]
     assert [record["step"] for record in records if "eval/accuracy" in record] == [3, 6]
     saved = json.loads((run / "last/metrics.json").read_text())
-    assert saved == {"step": 6} | metrics
+    assert saved == {"step": 6} | metrics | ORIGIN
     assert Image.open(run / "curves.png").width > 500
 
 
@@ -98,8 +102,8 @@ def test_best_stays_when_a_later_evaluation_is_worse(classification, tmp_path, m
     figures = iter([0.5, 0.9, 0.7])
     monkeypatch.setattr(engine, "evaluate_model", lambda *_, **__: {"accuracy": next(figures)})
     assert train(replace(classification, eval_steps=2)) == {"accuracy": 0.7}
-    assert json.loads((tmp_path / "run/best/metrics.json").read_text()) == {"step": 4, "accuracy": 0.9}
-    assert json.loads((tmp_path / "run/last/metrics.json").read_text()) == {"step": 6, "accuracy": 0.7}
+    assert json.loads((tmp_path / "run/best/metrics.json").read_text()) == {"step": 4, "accuracy": 0.9} | ORIGIN
+    assert json.loads((tmp_path / "run/last/metrics.json").read_text()) == {"step": 6, "accuracy": 0.7} | ORIGIN
 
 
 def test_accumulation_makes_as_many_steps_of_as_many_pictures(classification, tmp_path, monkeypatch):
@@ -183,7 +187,7 @@ def test_a_finished_run_ends_again(classification, tmp_path):
     log = (tmp_path / "run/log.jsonl").read_text()
     (tmp_path / "run/last/metrics.json").unlink()
     assert train(replace(classification, resume=True)) == metrics
-    assert json.loads((tmp_path / "run/last/metrics.json").read_text()) == {"step": 6} | metrics
+    assert json.loads((tmp_path / "run/last/metrics.json").read_text()) == {"step": 6} | metrics | ORIGIN
     assert (tmp_path / "run/log.jsonl").read_text() == log
 
 
@@ -192,7 +196,7 @@ def test_asked_to_end_while_evaluating(classification, tmp_path, monkeypatch):
     with pytest.raises(TrainingStopped, match="after step 3"):
         train(classification)
     assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["step-00000003"]
-    assert json.loads((tmp_path / "run/last/metrics.json").read_text()) == {"step": 3, "accuracy": 0.5}
+    assert json.loads((tmp_path / "run/last/metrics.json").read_text()) == {"step": 3, "accuracy": 0.5} | ORIGIN
 
 
 def test_best_is_remembered_when_a_run_goes_on(classification, tmp_path, monkeypatch):
@@ -203,7 +207,7 @@ def test_best_is_remembered_when_a_run_goes_on(classification, tmp_path, monkeyp
         with pytest.raises(TrainingStopped):
             train(classification)
     train(replace(classification, resume=True))
-    assert json.loads((tmp_path / "run/best/metrics.json").read_text()) == {"step": 3, "accuracy": 0.9}
+    assert json.loads((tmp_path / "run/best/metrics.json").read_text()) == {"step": 3, "accuracy": 0.9} | ORIGIN
 
 
 def test_a_full_disk_keeps_the_former_checkpoint(classification, tmp_path, monkeypatch):

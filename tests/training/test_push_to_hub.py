@@ -13,8 +13,10 @@
 # limitations under the License.
 """A run publishes its best model at the end, and is kept where that fails."""
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -58,13 +60,17 @@ def train(hub, folder, *arguments, **variables):
 
 
 def test_best_model_is_published(hub, tmp_path):
-    result = train(hub, tmp_path)
+    result = train(hub, tmp_path, "--hub_license", "cc-by-4.0")
     assert result.returncode == 0, result.stderr
     assert f"published: {hub.url}/you/shapes" in result.stdout
     assert hub.repos["you/shapes"].private
     _, commit = hub.repos["you/shapes"].branches["main"]
     assert commit.files["model.safetensors"] == (tmp_path / "run/best/model.safetensors").read_bytes()
-    assert "| Mean IoU |" in commit.files["README.md"].decode()
+    card = commit.files["README.md"].decode()
+    assert "| Mean IoU |" in card
+    assert "Measured on shapes (test)" in card
+    assert "weights under cc-by-4.0" in card
+    assert {"dataset": "shapes", "split": "test"}.items() <= json.loads(commit.files["metrics.json"]).items()
     assert yaml.safe_load(commit.files["recipe.yaml"])["hub_model_id"] == "you/shapes"
 
 
@@ -104,8 +110,21 @@ def test_any_failure_names_the_command_that_is_left(monkeypatch):
 
     monkeypatch.setattr(engine, "push_model", fail)
     recipe = SegmentationRecipe(output_dir="run", push_to_hub=True, hub_model_id="you/m", hub_private_repo=False)
-    with pytest.raises(NotPublished, match="run is complete(.|\n)*hf-gpvit push run/best you/m --public"):
+    recipe = replace(recipe, hub_license="mit")
+    with pytest.raises(
+        NotPublished, match="run is complete(.|\n)*hf-gpvit push run/best you/m --license mit --public"
+    ):
         engine.push_best(recipe)
+
+
+@pytest.mark.parametrize(
+    ("model", "is_hub_name"), [("gpvit-nano", False), ("here/model", False), ("/a/model", False), ("you/model", True)]
+)
+def test_weights_of_the_hub(model, is_hub_name, tmp_path, monkeypatch):
+    """A folder is none, even where its path looks like a name."""
+    (tmp_path / "here/model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert engine.is_pretrained_of_hub(model) == is_hub_name
 
 
 def test_name_is_needed():

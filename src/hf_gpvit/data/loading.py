@@ -15,7 +15,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,13 @@ class LoadedData:
             images of any size and mode), and `label` (ClassLabel) or `annotation` (PIL images of class ids). `train`
             is None if no split to train on was asked for.
         class_names: Names of the classes in the order of their ids.
+        test_source: What `test` is, for those who read its figures: `dataset` (see `public_name`) and `split`.
     """
 
     train: Any
     test: Any
     class_names: list[str]
+    test_source: dict[str, str] = field(default_factory=dict)
 
 
 def load_data(
@@ -121,7 +123,20 @@ def load_data(
         )
     if own_names is not None and len(names) < len(own_names):
         raise ValueError(f"class_names has {len(names)} names, but {source!r} has {len(own_names)} classes.")
-    return LoadedData(train, test, list(names))
+    return LoadedData(train, test, list(names), {"dataset": public_name(source), "split": eval_split})
+
+
+def public_name(source: str) -> str:
+    """A name on the Hub as it is, and the last part of a path, so that nobody takes it for such a name.
+
+    What is on this disk is a path, even where it looks like "user/name".
+    """
+    return source if is_hub_name(source) else Path(source).expanduser().resolve().name
+
+
+def is_hub_name(source: str) -> bool:
+    """Whether a dataset or a model of this name comes from the Hub: it looks so, and is no path on this disk."""
+    return HUB_NAME.fullmatch(source) is not None and not Path(source).expanduser().exists()
 
 
 def _given_names(class_names: str | Sequence[str] | None) -> list[str] | None:

@@ -16,7 +16,7 @@
 import json
 import math
 import os
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import (
@@ -55,6 +55,9 @@ METRICS = {
 
 PAPERS = {"gpvit": "arxiv:2212.06795", "hrvit": "arxiv:2111.01236"}
 
+# What metrics.json may say besides figures: of what they are, and from what the model was fine-tuned.
+ORIGINS = ("dataset", "split", "base_model")
+
 # In an installed package, and in a clone.
 _CARD_FOLDERS = (Path(__file__).parents[1] / "hub_cards", Path(__file__).parents[3] / "hub_cards")
 
@@ -64,7 +67,7 @@ def model_card(
     image_processor: BaseImageProcessor | None = None,
     *,
     model_name: str,
-    metrics: dict[str, float | None] | str | os.PathLike | None = None,
+    metrics: dict[str, float | str | None] | str | os.PathLike | None = None,
     recipe: str | os.PathLike | None = None,
     dataset: str | None = None,
     license: str = "apache-2.0",
@@ -82,7 +85,11 @@ def model_card(
     task, family = TASKS[auto_class], model.config.model_type
     if recipe is not None and not Path(recipe).is_file():
         raise FileNotFoundError(f"recipe must be a YAML file, but there is no file {recipe}.")
-    results = {} if metrics is None else _results(checked_figures(metrics), task, dataset)
+    figures, origin = ({}, {}) if metrics is None else checked_metrics(metrics)
+    dataset = dataset and dataset_name(dataset)
+    results = {} if metrics is None else _results(figures, task)
+    if metrics is not None and not origin.setdefault("dataset", dataset):
+        raise ValueError("metrics need the dataset that they were measured on: give its name as dataset.")
     image_processor = image_processor or image_processor_for(model)
     height, width = _image_size(image_processor)
     costs = count_costs(model, height, width)
@@ -95,7 +102,7 @@ def model_card(
         keep_trailing_newline=True,
     )
     text = environment.get_template("card.md").render(
-        card_data=_card_data(title, task, family, results, dataset, license).to_yaml(),
+        card_data=_card_data(title, task, family, results, origin, dataset, license).to_yaml(),
         family=family,
         task=task,
         auto_class=auto_class.__name__,
@@ -104,12 +111,14 @@ def model_card(
         num_labels=model.config.num_labels,
         decode_head_type=model.config.decode_head_type,
         dataset=dataset,
+        origin=origin,
         has_recipe=recipe is not None,
         has_onnx=onnx,
         results={METRICS[task][name]: value for name, value in results.items()},
         num_parameters=model.num_parameters(),
         gmac=costs.macs / 1e9,
         memory=(costs.weight_bytes + costs.activation_bytes) / 2**20,
+        precision=str(model.dtype).removeprefix("torch."),
         height=height,
         width=width,
         license=license,
@@ -140,8 +149,10 @@ def _auto_class(model_class: type[PreTrainedModel]) -> type:
     return next(auto_class for auto_class, cls in classes.items() if cls is model_class)
 
 
-def checked_figures(metrics: dict[str, float | None] | str | os.PathLike) -> dict[str, float]:
-    """Checked, with NaN for None."""
+def checked_metrics(
+    metrics: dict[str, float | str | None] | str | os.PathLike,
+) -> tuple[dict[str, float], dict[str, str]]:
+    """The figures, with NaN for None, and those of ORIGINS that are there."""
     if not isinstance(metrics, dict):
         path = Path(metrics)
         if not path.is_file():
@@ -152,21 +163,35 @@ def checked_figures(metrics: dict[str, float | None] | str | os.PathLike) -> dic
             raise ValueError(f"metrics must be a JSON file, but {path} is none: {error}") from error
         if not isinstance(metrics, dict):
             raise ValueError(f"metrics must be a JSON file with an object of figures, but {path} has {metrics!r:.80}.")
-    figures = {name: math.nan if value is None else value for name, value in metrics.items()}
+    origin = {name: metrics[name] for name in ORIGINS if metrics.get(name) is not None}
+    for name, value in origin.items():
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"metrics must have a name as {name}, but it is {value!r}.")
+    if "dataset" in origin:
+        origin["dataset"] = dataset_name(origin["dataset"])
+    figures = {name: math.nan if value is None else value for name, value in metrics.items() if name not in ORIGINS}
     for name, value in figures.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError(f"metrics must be numbers, but {name} is {value!r}.")
-    return figures
+    return figures, origin
 
 
-def _results(figures: dict[str, float], task: str, dataset: str | None) -> dict[str, float]:
+def dataset_name(dataset: str) -> str:
+    """A name as it is, and of what can only be a path its last part: where it lay concerns nobody.
+
+    What is on this disk doesn't matter: "you/photos" is a name on the Hub here.
+    """
+    path = PureWindowsPath(dataset)  # takes both kinds of slashes
+    is_path = "\\" in dataset or dataset.count("/") > 1 or dataset.startswith(("/", ".", "~")) or path.drive
+    return path.name if is_path or dataset.endswith("/") else dataset
+
+
+def _results(figures: dict[str, float], task: str) -> dict[str, float]:
     """What the card shows of the figures."""
     names = [name for name in METRICS[task] if name in figures]
     if not names:
         valid = ", ".join(METRICS[task]) or "left out for a model without a head"
         raise ValueError(f"metrics must be those of the model's task ({valid}), got {', '.join(figures) or 'none'}.")
-    if not dataset:
-        raise ValueError("metrics need the dataset that they were measured on: give its name as dataset.")
     results = {name: figures[name] for name in names if not math.isnan(figures[name])}
     for name, value in results.items():
         if not 0 <= value <= 1:
@@ -175,13 +200,20 @@ def _results(figures: dict[str, float], task: str, dataset: str | None) -> dict[
 
 
 def _card_data(
-    title: str, task: str, family: str, results: dict[str, float], dataset: str | None, license: str
+    title: str,
+    task: str,
+    family: str,
+    results: dict[str, float],
+    origin: dict[str, str],
+    dataset: str | None,
+    license: str,
 ) -> ModelCardData:
     evaluations = [
         EvalResult(
             task_type=task,
-            dataset_type=dataset,
-            dataset_name=dataset,
+            dataset_type=origin["dataset"],
+            dataset_name=origin["dataset"],
+            dataset_split=origin.get("split"),
             metric_type=name,
             metric_name=METRICS[task][name],
             metric_value=value,
@@ -193,6 +225,7 @@ def _card_data(
         library_name="transformers",
         pipeline_tag=task,
         tags=[family, PAPERS[family]],
+        base_model=origin.get("base_model"),
         # the Hub takes others for broken links
         datasets=[dataset] if dataset and "/" in dataset else None,
         metrics=list(results) or None,

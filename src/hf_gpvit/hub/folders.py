@@ -25,7 +25,7 @@ from transformers.dynamic_module_utils import get_relative_import_files
 from ..data.image_processors import image_processor_for
 from ..files import atomic_folder, write_metrics
 from ..registration import MODEL_CLASSES
-from .cards import checked_figures, checked_model, model_card
+from .cards import checked_metrics, checked_model, model_card
 from .onnx_export import export_onnx
 
 
@@ -34,7 +34,7 @@ def save_for_hub(
     folder: str | os.PathLike,
     image_processor: BaseImageProcessor | None = None,
     *,
-    metrics: dict[str, float | None] | str | os.PathLike | None = None,
+    metrics: dict[str, float | str | None] | str | os.PathLike | None = None,
     recipe: str | os.PathLike | None = None,
     dataset: str | None = None,
     license: str = "apache-2.0",
@@ -54,9 +54,11 @@ def save_for_hub(
         model: One of the package's models, neither compiled nor with adapters.
         image_processor: The one that feeds `model`. Default: `image_processor_for(model)`.
         metrics: Figures of an evaluation, or the JSON file with them (a run's metrics.json, `--output` of
-            scripts/evaluate_model.py). Needs `dataset`.
+            `hf-gpvit evaluate`). They may say themselves what they were measured on ("dataset", "split") and from
+            what the model was fine-tuned ("base_model"). Without "dataset" they need `dataset`.
         recipe: The run's recipe.yaml. It goes to the Hub as it is, with the paths in it.
-        dataset: What the model was trained and evaluated on: the name on the Hub ("user/name") or any other.
+        dataset: What the model was trained on, and evaluated on if `metrics` don't say: the name on the Hub
+            ("user/name") or any other; of a path the last part is taken.
         license: Licence of the weights, by the Hub's identifier. Default "apache-2.0", which is the code's.
         max_shard_size: Bytes, or a size such as "5GB" (default).
         model_name: Name on the Hub, such as "you/gpvit-l1", which the card's code loads. Default: the folder's name.
@@ -71,16 +73,16 @@ def save_for_hub(
         NotADirectoryError: `folder` is a file.
         RuntimeError: The ONNX file computes something else than `model`.
         ValueError: `model` is none of the package's, or `metrics` are not those of its task, are no fractions, or
-            come without `dataset`.
+            come without a dataset.
     """
     folder = Path(folder)
     image_processor = image_processor or image_processor_for(checked_model(model))
-    figures = None if metrics is None else checked_figures(metrics)
+    figures, origin = ({}, {}) if metrics is None else checked_metrics(metrics)
     card = model_card(
         model,
         image_processor,
         model_name=model_name or folder.absolute().name,
-        metrics=figures,
+        metrics=None if metrics is None else figures | origin,
         recipe=recipe,
         dataset=dataset,
         license=license,
@@ -97,8 +99,8 @@ def save_for_hub(
             shutil.copyfile(file, new / file.name)
         image_processor.save_pretrained(new)
         card.save(new / "README.md")
-        if figures is not None:
-            write_metrics(new / "metrics.json", figures)
+        if metrics is not None:
+            write_metrics(new / "metrics.json", figures | origin)
         if recipe is not None:
             shutil.copyfile(recipe, new / "recipe.yaml")
     return folder

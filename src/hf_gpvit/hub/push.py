@@ -32,7 +32,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoImageProcessor, PreTrainedConfig, PreTrainedModel
 
 from ..registration import MODEL_CLASSES
-from .cards import METRICS, checked_figures, task_of_class
+from .cards import METRICS, checked_metrics, dataset_name, task_of_class
 from .folders import save_for_hub
 
 
@@ -126,8 +126,9 @@ def push_model(
     folder itself stays as it is.
 
     Args:
-        dataset: What the model was evaluated on, for the card. Default: the recipe's, of a path its last part.
-        license: Licence of the weights, by the Hub's identifier. Default "apache-2.0".
+        dataset: What the model was trained on, for the card, and evaluated on where metrics.json doesn't say. Default:
+            the recipe's; of a path its last part.
+        license: Licence of the weights, by the Hub's identifier. Default: the recipe's `hub_license`, or "apache-2.0".
 
     The others, the result and the errors are those of `push_folder`; moreover `dataset` and `license` are ValueErrors
     for a folder that has its card already, and jinja2 may be missing (ImportError).
@@ -142,11 +143,11 @@ def push_model(
     _check_model_folder(folder)
     _check_evaluation(folder, allow_unevaluated)
     _check_token()
-    arguments = {"model_name": repo_id, "license": license or "apache-2.0"} | _known_of_training(folder, dataset)
+    arguments = _known_of_training(folder, dataset, license)
     model_class, _ = _model_class(folder)
     model, image_processor = model_class.from_pretrained(folder), AutoImageProcessor.from_pretrained(folder)
     with tempfile.TemporaryDirectory() as temporary:
-        new = save_for_hub(model, Path(temporary) / "model", image_processor, **arguments)
+        new = save_for_hub(model, Path(temporary) / "model", image_processor, model_name=repo_id, **arguments)
         prepare_repo(repo_id, private=private, revision=revision)
         return _upload(new, repo_id, revision, commit_message)
 
@@ -288,7 +289,7 @@ def _has_results(folder: Path) -> bool:
 def _has_figures(folder: Path) -> bool:
     """Whether metrics.json has any that the card shows."""
     path = folder / "metrics.json"
-    figures = checked_figures(path) if path.is_file() else {}
+    figures, _ = checked_metrics(path) if path.is_file() else ({}, {})
     return any(not math.isnan(figures.get(name, math.nan)) for name in METRICS[_task(folder)])
 
 
@@ -310,15 +311,31 @@ def _model_class(folder: Path) -> tuple[type[PreTrainedModel], PreTrainedConfig]
     return classes[name], config
 
 
-def _known_of_training(folder: Path, dataset: str | None) -> dict[str, Any]:
+def _known_of_training(folder: Path, dataset: str | None, license: str | None) -> dict[str, Any]:
     """Arguments of `save_for_hub`."""
     metrics = folder / "metrics.json" if _has_figures(folder) else None
-    recipe = folder / "recipe.yaml"
-    if dataset is None and recipe.is_file():
-        dataset = _dataset_name(_read_recipe(recipe).get("dataset"))
-    if dataset is None and metrics is not None:
-        raise ValueError(f"{folder} has no recipe.yaml that says on what the model was evaluated: give it as dataset.")
-    return {"dataset": dataset, "metrics": metrics, "recipe": recipe if recipe.is_file() else None}
+    recipe = folder / "recipe.yaml" if (folder / "recipe.yaml").is_file() else None
+    _, origin = checked_metrics(metrics) if metrics else ({}, {})
+    fields = _read_recipe(recipe) if recipe else {}
+    dataset = dataset or _trained_on(fields, origin.get("dataset"))
+    if metrics and not dataset and "dataset" not in origin:
+        raise ValueError(
+            f"Neither metrics.json nor a recipe.yaml in {folder} says on what the model was evaluated: give it as "
+            "dataset."
+        )
+    license = license or fields.get("hub_license") or "apache-2.0"
+    return {"dataset": dataset, "license": license, "metrics": metrics, "recipe": recipe}
+
+
+def _trained_on(recipe: dict[str, Any], evaluated_on: str | None) -> str | None:
+    """The recipe's dataset, with an owner only if the run itself has noted that it is one of the Hub.
+
+    Nobody can tell "data/photos" from a name on the Hub any more.
+    """
+    dataset = recipe.get("dataset")
+    if not dataset or dataset == evaluated_on:
+        return dataset
+    return dataset_name(str(dataset)).rpartition("/")[2]
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:
@@ -329,15 +346,6 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ValueError(f"{path} must hold the fields of a recipe, got {fields!r:.80}.")
     return fields
-
-
-def _dataset_name(dataset: str | None) -> str | None:
-    """A name on the Hub as it is, and of a path its last part: where it lay concerns nobody."""
-    if dataset is None:
-        return None
-    path = Path(dataset)
-    is_path = path.exists() or path.is_absolute() or "\\" in dataset or dataset.count("/") > 1 or dataset[0] in ".~"
-    return path.resolve().name if is_path else dataset
 
 
 # ---- the Hub

@@ -49,8 +49,8 @@ def push_command(arguments: Sequence[str] | None = None, prog: str | None = None
     parser.add_argument(
         "--allow_unevaluated", action="store_true", help="push a model that has no metrics.json with its figures"
     )
-    parser.add_argument("--dataset", help="name that the card gives what it was evaluated on; by default the recipe's")
-    parser.add_argument("--license", help="of the weights, by the Hub's identifier; by default apache-2.0")
+    parser.add_argument("--dataset", help="name of what it was trained on, for the card; by default the recipe's")
+    parser.add_argument("--license", help="of the weights, by the Hub's identifier; by default the recipe's")
     options = parser.parse_args(arguments)
     url = push_model(
         options.folder,

@@ -34,7 +34,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
-from ..data.loading import load_data
+from ..data.loading import is_hub_name, load_data
 from ..data.samples import StreamedSamples, TrainingSamples
 from ..extras import import_extra
 from ..files import atomic_folder, write_metrics
@@ -62,6 +62,7 @@ FREE_FIELDS = (
     "push_to_hub",
     "hub_model_id",
     "hub_private_repo",
+    "hub_license",
 )
 
 
@@ -143,6 +144,8 @@ class Engine:
                 skip_corrupt=recipe.skip_corrupt,
             )
         self.train_set, self.test_set, self.class_names = data.train, data.test, data.class_names
+        # found out here, because only here paths are what they are
+        self.origin = data.test_source | ({"base_model": recipe.model} if is_pretrained_of_hub(recipe.model) else {})
 
     def _build_model(self) -> PreTrainedModel:
         recipe = self.recipe
@@ -406,7 +409,7 @@ class Engine:
         with atomic_folder(self.folder / name, keep_older=False) as folder:
             model.save_pretrained(folder)
             self.image_processor.save_pretrained(folder)
-            write_metrics(folder / "metrics.json", {"step": self.progress.step, **metrics})
+            write_metrics(folder / "metrics.json", {"step": self.progress.step, **metrics, **self.origin})
             self.recipe.save(folder / "recipe.yaml")
 
     def _all_agree(self, request: threading.Event) -> bool:
@@ -470,14 +473,19 @@ def push_best(recipe: Recipe) -> None:
     """Publishes a run's best model. Whatever fails then is a NotPublished, because the run itself is complete."""
     folder = Path(recipe.output_dir) / "best"
     try:
-        push_model(folder, recipe.hub_model_id, private=recipe.hub_private_repo)
+        push_model(folder, recipe.hub_model_id, license=recipe.hub_license, private=recipe.hub_private_repo)
     except Exception as error:
-        command = ["hf-gpvit", "push", folder.as_posix(), recipe.hub_model_id]
+        command = ["hf-gpvit", "push", folder.as_posix(), recipe.hub_model_id, "--license", recipe.hub_license]
         command += [] if recipe.hub_private_repo else ["--public"]
         raise NotPublished(
             f"The run is complete and its model is in {folder}, but it was not published: {error}\n"
             f"To try again: {shlex.join(command)}"
         ) from error
+
+
+def is_pretrained_of_hub(model: str) -> bool:
+    """Whether a recipe's `model` names weights on the Hub, rather than a preset or a folder."""
+    return "/" in model and is_hub_name(model)
 
 
 def stateful_loader_class() -> type[DataLoader]:

@@ -60,11 +60,11 @@ def evaluate_command(arguments: Sequence[str] | None = None, prog: str | None = 
     settings = segmentation_settings(arguments)
     _check(arguments)
     accelerator = accelerate.Accelerator()
-    metrics = _evaluate(arguments, settings, accelerator)
+    metrics, source = _evaluate(arguments, settings, accelerator)
     if accelerator.is_main_process:
         print(metrics_table(metrics))
         if arguments.output is not None:
-            write_metrics(arguments.output, metrics)
+            write_metrics(arguments.output, metrics | source)
     accelerator.end_training()
 
 
@@ -121,7 +121,7 @@ def _parser(prog: str | None) -> ArgumentParser:
     parser.add_argument("--batch_size", type=int, default=32, help="pictures that a classifier sees at once")
     parser.add_argument("--skip_corrupt", action="store_true", help="leave out pictures that can't be read")
     parser.add_argument("--streaming", action="store_true", help="read parquet files and the Hub while evaluating")
-    parser.add_argument("--output", help="JSON file to write the figures to")
+    parser.add_argument("--output", help="JSON file to write the figures to, with dataset and split")
     add_segmentation_arguments(parser)
     parser.add_argument(
         "--reduce_labels",
@@ -141,7 +141,8 @@ def _check(arguments: Namespace) -> None:
 
 def _evaluate(
     arguments: Namespace, settings: SegmentationSettings, accelerator: accelerate.Accelerator
-) -> dict[str, float]:
+) -> tuple[dict[str, float], dict[str, str]]:
+    """The figures, and of which dataset and split they are."""
     task = task_of(arguments.model, settings)
     is_segmentation = task == "semantic-segmentation"
     if arguments.reduce_labels is not None and not is_segmentation:
@@ -154,7 +155,7 @@ def _evaluate(
     with accelerator.main_process_first():
         data = _load(arguments, task, _names_of(model))
     check_class_names(data.class_names, model)
-    return evaluate_model(
+    metrics = evaluate_model(
         model.to(accelerator.device),
         image_processor,
         data.test,
@@ -163,6 +164,7 @@ def _evaluate(
         batch_size=arguments.batch_size,
         skip_corrupt=arguments.skip_corrupt,
     )
+    return metrics, data.test_source
 
 
 def _load(arguments: Namespace, task: str, names_of_model: list[str]) -> LoadedData:

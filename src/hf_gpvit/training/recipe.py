@@ -86,6 +86,7 @@ class Recipe:
     push_to_hub: bool = option(False, "Publish the best model on the Hub at the end; the token is that of HF_TOKEN.")
     hub_model_id: str | None = option(None, "Its name there, such as you/gpvit-shapes.")
     hub_private_repo: bool = option(True, "Make the repository a private one.")
+    hub_license: str = option("apache-2.0", "Licence of the weights, by the Hub's identifier.")
 
     def __post_init__(self):
         for name in ("batch_size", "gradient_accumulation_steps", "logging_steps", "max_checkpoints"):
