@@ -29,7 +29,7 @@ from transformers import ViTConfig, ViTModel
 from fake_hub import READ_TOKEN, TOKEN, Fault, Repo, hub_environment, running_hub
 from families import GPVIT, HRVIT
 from hf_gpvit.data import image_processor_for
-from hf_gpvit.hub import push, push_folder, push_model, save_for_hub
+from hf_gpvit.hub import folders, push, push_command, push_folder, push_model, save_for_hub
 
 
 FIGURES = {"accuracy": 0.5, "top5_accuracy": 1.0}
@@ -166,6 +166,7 @@ def pushed(hub, root):
         ["classifier", "no-owner"],
         ["classifier", "you/two words"],
         ["classifier", "you/labelled", "--dataset", "other"],
+        ["classifier", "you/with-onnx", "--onnx"],
     ]
     results = {}
     for case, result in zip(cases, run_push(hub, root, *cases), strict=True):
@@ -278,6 +279,7 @@ def test_second_push(hub, root, pushed):
         ("no-owner", "'no-owner'.*no owner"),
         ("you/two words", "'you/two words'"),
         ("you/labelled", "has its card already"),
+        ("you/with-onnx", r"has its card already.*save_for_hub\(onnx=True\)"),
     ],
 )
 def test_mistakes(name, message, hub, pushed):
@@ -461,7 +463,7 @@ def to_hub(root, monkeypatch, tmp_path):
             {},
             "data/photos",
             "you/photos",
-            ["Measured on you/photos;", "Dataset: you/photos.", "datasets:\n- you/photos"],
+            ["on you/photos;", "Dataset: you/photos.", "datasets:\n- you/photos"],
         ),
         ({"dataset": "photos", "split": "test"}, "data/photos", None, ["on photos (test);", "Dataset: photos."]),
         (
@@ -482,6 +484,18 @@ def test_card_names_datasets_as_the_run_noted_them(measured_on, recipe, given, c
     text = (to_hub(files, dataset=given) / "README.md").read_text(encoding="utf-8")
     assert all(part in text for part in card)
     assert ("datasets:" in text) == any("datasets:" in part for part in card)
+
+
+def test_onnx_file_goes_along(to_hub, root, tmp_path, monkeypatch, capsys):
+    def export(model, path):
+        path.parent.mkdir()
+        path.write_text(type(model).__name__)
+
+    monkeypatch.setattr(folders, "export_onnx", export)
+    push_command.push_command([str(root / "plain"), "you/model", "--onnx", "--allow_unevaluated"])
+    folder = tmp_path / "hub"
+    assert (folder / "onnx/model.onnx").read_text() == "GPViTForImageClassification"
+    assert "## ONNX" in (folder / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, "mit"), ("cc-by-4.0", "cc-by-4.0")])

@@ -16,7 +16,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 import yaml
@@ -109,11 +108,9 @@ def test_any_failure_names_the_command_that_is_left(monkeypatch):
         raise KeyError("sha")
 
     monkeypatch.setattr(engine, "push_model", fail)
-    recipe = SegmentationRecipe(output_dir="run", push_to_hub=True, hub_model_id="you/m", hub_private_repo=False)
-    recipe = replace(recipe, hub_license="mit")
-    with pytest.raises(
-        NotPublished, match="run is complete(.|\n)*hf-gpvit push run/best you/m --license mit --public"
-    ):
+    fields = {"hub_model_id": "you/m", "hub_private_repo": False, "hub_license": "mit"}
+    recipe = SegmentationRecipe(output_dir="run", push_to_hub=True, **fields)
+    with pytest.raises(NotPublished, match="is complete(.|\n)*hf-gpvit push run/best you/m --license mit --public"):
         engine.push_best(recipe)
 
 

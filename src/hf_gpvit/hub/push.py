@@ -115,6 +115,7 @@ def push_model(
     *,
     dataset: str | None = None,
     license: str | None = None,
+    onnx: bool = False,
     private: bool = True,
     revision: str | None = None,
     commit_message: str | None = None,
@@ -129,25 +130,30 @@ def push_model(
         dataset: What the model was trained on, for the card, and evaluated on where metrics.json doesn't say. Default:
             the recipe's; of a path its last part.
         license: Licence of the weights, by the Hub's identifier. Default: the recipe's `hub_license`, or "apache-2.0".
+        onnx: Also make onnx/model.onnx, by `export_onnx`. Default False. Takes seconds to minutes.
 
-    The others, the result and the errors are those of `push_folder`; moreover `dataset` and `license` are ValueErrors
-    for a folder that has its card already, and jinja2 may be missing (ImportError).
+    The others, the result and the errors are those of `push_folder`; moreover `dataset`, `license` and `onnx` are
+    ValueErrors for a folder that has its card already, jinja2, onnx or onnxscript may be missing (ImportError), and
+    the ONNX file may compute something else than the model (RuntimeError).
     """
     folder = Path(folder)
     check_repo_id(repo_id)
     options = {"private": private, "revision": revision, "commit_message": commit_message}
     if _is_hub_folder(folder):
-        if dataset or license:
-            raise ValueError(f"{folder} has its card already: dataset and license are for folders without one.")
+        if dataset or license or onnx:
+            raise ValueError(
+                f"{folder} has its card already: dataset, license and onnx are for folders without one. "
+                "save_for_hub(onnx=True) writes one with an ONNX file."
+            )
         return push_folder(folder, repo_id, **options, allow_unevaluated=allow_unevaluated)
     _check_model_folder(folder)
     _check_evaluation(folder, allow_unevaluated)
     _check_token()
-    arguments = _known_of_training(folder, dataset, license)
+    arguments = {"model_name": repo_id, "onnx": onnx} | _known_of_training(folder, dataset, license)
     model_class, _ = _model_class(folder)
     model, image_processor = model_class.from_pretrained(folder), AutoImageProcessor.from_pretrained(folder)
     with tempfile.TemporaryDirectory() as temporary:
-        new = save_for_hub(model, Path(temporary) / "model", image_processor, model_name=repo_id, **arguments)
+        new = save_for_hub(model, Path(temporary) / "model", image_processor, **arguments)
         prepare_repo(repo_id, private=private, revision=revision)
         return _upload(new, repo_id, revision, commit_message)
 

@@ -51,12 +51,14 @@ def push_command(arguments: Sequence[str] | None = None, prog: str | None = None
     )
     parser.add_argument("--dataset", help="name of what it was trained on, for the card; by default the recipe's")
     parser.add_argument("--license", help="of the weights, by the Hub's identifier; by default the recipe's")
+    parser.add_argument("--onnx", action="store_true", help="also make an ONNX file, which takes seconds to minutes")
     options = parser.parse_args(arguments)
     url = push_model(
         options.folder,
         options.repo_id,
         dataset=options.dataset,
         license=options.license,
+        onnx=options.onnx,
         private=not options.public,
         revision=options.revision,
         commit_message=options.commit_message,
