@@ -47,7 +47,7 @@ def push_command(arguments: Sequence[str] | None = None, prog: str | None = None
     parser.add_argument("--revision", help="branch, made if there is none; by default the main one")
     parser.add_argument("--commit_message", help="of the commit; by default what the model is")
     parser.add_argument(
-        "--allow_unevaluated", action="store_true", help="push a model that has no metrics.json with its figures"
+        "--allow_unevaluated", action="store_true", help="push a model without results of an evaluation too"
     )
     parser.add_argument("--dataset", help="name of what it was trained on, for the card; by default the recipe's")
     parser.add_argument("--license", help="of the weights, by the Hub's identifier; by default the recipe's")
