@@ -142,7 +142,7 @@ def eager_attention_forward(
     **kwargs,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Softmax attention with its weights: (B, heads, L, D) queries -> (B, L, heads, D), (B, heads, L, S)."""
-    scores = query @ key.transpose(-1, -2) * scaling
+    scores = (query * scaling) @ key.transpose(-1, -2)
     if attention_mask is not None:
         scores = scores + attention_mask
     weights = at_least_float32(scores).softmax(dim=-1).to(query.dtype)
@@ -234,6 +234,38 @@ def drop_path_schedule(rate: float, depth: int) -> list[float]:
     return [rate * index / max(depth - 1, 1) for index in range(depth)]
 
 
+# Rows below which setting a convolution up costs more than it saves.
+_MIN_ROWS = 64
+
+
+class PointwiseLinear(nn.Linear):
+    """A linear layer that CPUs compute as a pointwise convolution in float32: the same product by a faster library.
+
+    PyTorch gives matrix products to MKL and convolutions to oneDNN. On CPUs that are not Intel's, MKL makes do with
+    AVX2 where oneDNN takes AVX-512. It is a linear layer to everything else: adapters, quantisation, state dicts.
+    """
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """(..., in_features) -> (..., out_features)."""
+        if not self._is_faster_as_convolution(hidden_states):
+            return super().forward(hidden_states)
+        pixels = hidden_states.reshape(1, -1, 1, self.in_features).permute(0, 3, 1, 2)
+        output = F.conv2d(pixels, self.weight[..., None, None], self.bias)
+        return output.permute(0, 2, 3, 1).reshape(*hidden_states.shape[:-1], self.out_features)
+
+    def _is_faster_as_convolution(self, hidden_states: torch.Tensor) -> bool:
+        # compilers choose kernels themselves, and tensor subclasses know linear layers only
+        if (
+            hidden_states.device.type != "cpu"
+            or torch.compiler.is_compiling()
+            or type(self.weight) is not nn.Parameter
+        ):
+            return False
+        has_choice = torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
+        is_float32 = self.weight.dtype == hidden_states.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        return has_choice and is_float32 and hidden_states.numel() >= _MIN_ROWS * self.in_features
+
+
 class ConvBN(nn.Module):
     """Convolution and BatchNorm on NCHW maps; `stride` divides the size, rounding up."""
 
@@ -263,7 +295,7 @@ class ConvBNReLU(ConvBN):
         return F.relu(super().forward(hidden_states))
 
 
-_PLAIN_MODULES = (nn.Linear, nn.Conv2d, ConvBNReLU)
+_PLAIN_MODULES = (nn.Linear, PointwiseLinear, nn.Conv2d, ConvBNReLU)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 

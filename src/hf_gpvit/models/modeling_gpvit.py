@@ -50,6 +50,7 @@ from .layers import (
     ConvBNReLU,
     DropPath,
     MultiHeadAttention,
+    PointwiseLinear,
     RecordedModule,
     StripeAttention,
     at_least_float32,
@@ -181,9 +182,9 @@ class GPViTEmbeddings(nn.Module):
 class GPViTMLP(nn.Module):
     def __init__(self, in_features: int, hidden_features: int, hidden_act: str):
         super().__init__()
-        self.fc1 = nn.Linear(in_features, hidden_features)
+        self.fc1 = PointwiseLinear(in_features, hidden_features)
         self.activation = ACT2FN[hidden_act]
-        self.fc2 = nn.Linear(hidden_features, in_features)
+        self.fc2 = PointwiseLinear(hidden_features, in_features)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.fc2(self.activation(self.fc1(hidden_states)))
@@ -234,10 +235,10 @@ class GPViTLocalAttention(nn.Module):
 
     def __init__(self, config: GPViTConfig):
         super().__init__()
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+        self.qkv = PointwiseLinear(config.hidden_size, 3 * config.hidden_size)
         self.vertical = GPViTStripeAttention(config, vertical=True)
         self.horizontal = GPViTStripeAttention(config, vertical=False)
-        self.projection = nn.Linear(config.hidden_size, config.hidden_size)
+        self.projection = PointwiseLinear(config.hidden_size, config.hidden_size)
 
     def forward(self, hidden_states: torch.Tensor, output_attentions: bool | None = False) -> torch.Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
@@ -291,7 +292,7 @@ class GPViTGrouping(GPViTGroupAttention):
         super().__init__(config)
         channels = config.hidden_size
         self.key_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
-        self.key = nn.Linear(channels, channels)
+        self.key = PointwiseLinear(channels, channels)
 
     def forward(
         self, group_tokens: torch.Tensor, hidden_states: torch.Tensor, output_group_attentions: bool | None = False
@@ -328,10 +329,10 @@ class GPViTUngrouping(GPViTGroupAttention):
         super().__init__(config)
         channels = config.hidden_size
         self.key_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
-        self.query = nn.Linear(channels, channels)
-        self.key = nn.Linear(channels, channels)
-        self.value = nn.Linear(channels, channels)
-        self.projection = nn.Linear(channels, channels)
+        self.query = PointwiseLinear(channels, channels)
+        self.key = PointwiseLinear(channels, channels)
+        self.value = PointwiseLinear(channels, channels)
+        self.projection = PointwiseLinear(channels, channels)
 
     def forward(
         self, hidden_states: torch.Tensor, groups: torch.Tensor, output_ungroup_attentions: bool | None = False
@@ -354,7 +355,7 @@ class GPViTGroupPropagation(GradientCheckpointingLayer):
         self.grouping = GPViTGrouping(config)
         self.mixer = GPViTMixer(config, num_group_tokens, drop_path_rate)
         self.ungrouping = GPViTUngrouping(config)
-        self.projection = nn.Linear(2 * channels, channels)
+        self.projection = PointwiseLinear(2 * channels, channels)
         self.mlp_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
         self.mlp = GPViTMLP(channels, int(config.mlp_ratio * channels), config.hidden_act)
         self.drop_path = DropPath(drop_path_rate)
@@ -404,7 +405,7 @@ class GPViTGroupPooler(GPViTGroupAttention):
     def __init__(self, config: GPViTConfig):
         super().__init__(config)
         self.group_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
-        self.key = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.key = PointwiseLinear(config.hidden_size, config.hidden_size, bias=False)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """(B, N, C) -> (B, C)."""

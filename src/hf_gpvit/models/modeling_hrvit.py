@@ -51,6 +51,7 @@ from .layers import (
     ConvBN,
     ConvBNReLU,
     DropPath,
+    PointwiseLinear,
     RecordedModule,
     StripeAttention,
     ceil_div,
@@ -62,6 +63,7 @@ from .layers import (
     depthwise_channels_last,
     drop_path_schedule,
     in_own_precision,
+    may_compose_weights,
     merge_windows,
     pad_to_windows,
     partition_windows,
@@ -240,11 +242,11 @@ class HRViTAttention(GradientCheckpointingLayer):
         super().__init__()
         channels = config.hidden_sizes[branch]
         self.norm = nn.LayerNorm(channels, eps=config.layer_norm_eps)
-        self.query_value = nn.Linear(channels, 2 * channels)
+        self.query_value = PointwiseLinear(channels, 2 * channels)
         self.horizontal = HRViTStripeAttention(config, branch, vertical=False)
         self.vertical = HRViTStripeAttention(config, branch, vertical=True)
         self.convolution = nn.Conv2d(channels, channels, kernel_size=3, padding=1, groups=channels)
-        self.projection = nn.Linear(channels, channels)
+        self.projection = PointwiseLinear(channels, channels)
 
     def forward(self, hidden_states: torch.Tensor, output_attentions: bool | None = False) -> torch.Tensor:
         """(B, h, w, C) -> (B, h, w, C)."""
@@ -268,9 +270,9 @@ class HRViTShortcut(GradientCheckpointingLayer):
         super().__init__()
         channels = config.hidden_sizes[branch]
         self.factor = shortcut_factor(channels)
-        self.right = nn.Linear(self.factor, self.factor)
+        self.right = PointwiseLinear(self.factor, self.factor)
         self.activation = ACT2FN[config.hidden_act]
-        self.left = nn.Linear(channels // self.factor, channels // self.factor)
+        self.left = PointwiseLinear(channels // self.factor, channels // self.factor)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """(B, h, w, C) -> (B, h, w, C)."""
@@ -288,18 +290,27 @@ class HRViTMixCFN(GradientCheckpointingLayer):
         hidden = int(config.mlp_ratios[branch] * channels)
         half = hidden // 2
         self.norm = nn.LayerNorm(channels, eps=config.layer_norm_eps)
-        self.fc1 = nn.Linear(channels, hidden)
+        self.fc1 = PointwiseLinear(channels, hidden)
         self.convolution3 = nn.Conv2d(half, half, kernel_size=3, padding=1, groups=half)
         self.convolution5 = nn.Conv2d(half, half, kernel_size=5, padding=2, groups=half)
         self.activation = ACT2FN[config.hidden_act]
-        self.fc2 = nn.Linear(hidden, channels)
+        self.fc2 = PointwiseLinear(hidden, channels)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """(B, h, w, C) -> (B, h, w, C)."""
-        small, large = self.fc1(self.norm(hidden_states)).chunk(2, dim=-1)
-        small = conv_channels_last(self.convolution3, small)
-        large = conv_channels_last(self.convolution5, large)
-        return self.fc2(self.activation(torch.cat([small, large], dim=-1)))
+        return self.fc2(self.activation(self.mix(self.fc1(self.norm(hidden_states)))))
+
+    def mix(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """(B, h, w, hidden) -> the same: 3x3 on the first half of the channels, 5x5 on the second."""
+        small, large = self.convolution3, self.convolution5
+        if may_compose_weights(small, large):
+            # zeros around a 3x3 kernel make it a 5x5 one: cheaper than taking the halves apart and together
+            weight = torch.cat([F.pad(small.weight, (1, 1, 1, 1)), large.weight])
+            bias = torch.cat([small.bias, large.bias])
+            pixels = hidden_states.permute(0, 3, 1, 2)
+            return F.conv2d(pixels, weight, bias, padding=2, groups=len(bias)).permute(0, 2, 3, 1)
+        halves = zip((small, large), hidden_states.chunk(2, dim=-1), strict=True)
+        return torch.cat([conv_channels_last(convolution, half) for convolution, half in halves], dim=-1)
 
 
 class HRViTAttentionBatchNorm(nn.BatchNorm2d):
