@@ -53,6 +53,7 @@ from .layers import (
     PointwiseLinear,
     RecordedModule,
     StripeAttention,
+    activate,
     at_least_float32,
     ceil_div,
     check_batch_statistics,
@@ -187,7 +188,7 @@ class GPViTMLP(nn.Module):
         self.fc2 = PointwiseLinear(hidden_features, in_features)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.fc2(self.activation(self.fc1(hidden_states)))
+        return self.fc2(activate(self.activation, self.fc1(hidden_states), self.fc1))
 
 
 class GPViTStripeAttention(StripeAttention):

@@ -54,6 +54,7 @@ from .layers import (
     PointwiseLinear,
     RecordedModule,
     StripeAttention,
+    activate,
     ceil_div,
     check_batch_statistics,
     check_pixel_values,
@@ -298,7 +299,8 @@ class HRViTMixCFN(GradientCheckpointingLayer):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """(B, h, w, C) -> (B, h, w, C)."""
-        return self.fc2(self.activation(self.mix(self.fc1(self.norm(hidden_states)))))
+        mixed = self.mix(self.fc1(self.norm(hidden_states)))
+        return self.fc2(activate(self.activation, mixed, self.convolution3, self.convolution5))
 
     def mix(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """(B, h, w, hidden) -> the same: 3x3 on the first half of the channels, 5x5 on the second."""
