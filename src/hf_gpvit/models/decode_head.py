@@ -23,7 +23,14 @@ from transformers import initialization as init
 from transformers.models.upernet.modeling_upernet import UperNetFCNHead, UperNetHead
 from transformers.utils.generic import maybe_autocast
 
-from .layers import ConvBNReLU, at_least_float32, check_batch_statistics, checked_label_ids, may_compose_weights
+from .layers import (
+    ConvBNReLU,
+    at_least_float32,
+    check_batch_statistics,
+    checked_label_ids,
+    is_plain_module,
+    may_compose_weights,
+)
 
 
 _DEFAULT_HIDDEN_SIZE = {"segformer": 256, "upernet": 512}
@@ -76,7 +83,8 @@ class SegformerHead(nn.Module):
     def forward(self, feature_maps: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Maps (B, C_i, H_i, W_i), finest first -> logits (B, num_labels, H_0, W_0)."""
         if self.linear_levels and may_compose_weights(*self.levels, self.fusion, self.fusion.convolution):
-            fused = F.relu(self.fusion.batch_norm(self._projected_and_fused(feature_maps)))
+            # in place, since these maps are the largest tensors of a model
+            fused = F.relu(self._projected_and_fused(feature_maps), inplace=True)
         else:
             size = feature_maps[0].shape[-2:]
             levels = zip(self.levels, feature_maps, strict=True)
@@ -87,19 +95,31 @@ class SegformerHead(nn.Module):
         """fusion.convolution(concat_i(resize(P_i f_i + b_i))), re-associated: sum_i resize(F_i P_i f_i) + F_i b_i.
 
         Both convolutions are pointwise and the resizing is per channel, with weights that sum to one: so every level
-        can be fused at its own size, by one convolution.
+        can be fused at its own size, by one convolution. The BatchNorm follows; in eval mode it is in the weights.
         """
         size = feature_maps[0].shape[-2:]
+        batch_norm = self.fusion.batch_norm
+        is_constant = is_plain_module(batch_norm) and not batch_norm.training
         with maybe_autocast(feature_maps[0].device.type, enabled=False):
-            parts = self.fusion.convolution.weight.flatten(1).chunk(len(self.levels), dim=1)
-            weights = [part @ level.weight.flatten(1) for part, level in zip(parts, self.levels, strict=True)]
-            bias = reduce(torch.add, [part @ level.bias for part, level in zip(parts, self.levels, strict=True)])
+            weights, bias = self._composed_weights()
+            if is_constant:
+                scale = batch_norm.weight * torch.rsqrt(batch_norm.running_var + batch_norm.eps)
+                weights = [(scale[:, None] * weight).to(weight.dtype) for weight in weights]
+                bias = (scale * (bias - batch_norm.running_mean) + batch_norm.bias).to(bias.dtype)
         biases = [bias] + [None] * (len(weights) - 1)
         fused = [
             resize_bilinear(F.conv2d(maps, weight[..., None, None], bias), size)
             for maps, weight, bias in zip(feature_maps, weights, biases, strict=True)
         ]
-        return reduce(torch.add, fused)
+        fused = reduce(torch.Tensor.add_, fused)
+        return fused if is_constant else batch_norm(fused)
+
+    def _composed_weights(self) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """F_i P_i for each level, and the sum of F_i b_i."""
+        parts = self.fusion.convolution.weight.flatten(1).chunk(len(self.levels), dim=1)
+        pairs = list(zip(parts, self.levels, strict=True))
+        weights = [part @ level.weight.flatten(1) for part, level in pairs]
+        return weights, reduce(torch.add, [part @ level.bias for part, level in pairs])
 
 
 def build_decode_head(config, in_channels: list[int], linear_levels: bool = False) -> nn.Module:

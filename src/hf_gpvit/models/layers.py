@@ -333,7 +333,7 @@ class ConvBNReLU(ConvBN):
         return F.relu(super().forward(hidden_states))
 
 
-_PLAIN_MODULES = (nn.Linear, PointwiseLinear, nn.Conv2d, ConvBNReLU, GELUActivation)
+_PLAIN_MODULES = (nn.Linear, PointwiseLinear, nn.Conv2d, nn.BatchNorm2d, ConvBNReLU, GELUActivation)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -346,7 +346,7 @@ def may_compose_weights(*modules: nn.Module) -> bool:
     """
     weights = [weight for module in modules for weight in module.parameters(recurse=False)]
     kinds = {(weight.dtype, weight.device) for weight in weights}
-    return len(kinds) == 1 and all(map(_is_plain_module, modules)) and all(map(_is_plain_weight, weights))
+    return len(kinds) == 1 and all(map(is_plain_module, modules)) and all(map(_is_plain_weight, weights))
 
 
 def activate(activation: nn.Module, hidden_states: torch.Tensor, *sources: nn.Module) -> torch.Tensor:
@@ -356,12 +356,13 @@ def activate(activation: nn.Module, hidden_states: torch.Tensor, *sources: nn.Mo
     the time on CPUs, where memory that was given back to the system comes back page by page.
     """
     may_overwrite = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    if may_overwrite and type(activation) is GELUActivation and all(map(_is_plain_module, (activation, *sources))):
+    if may_overwrite and type(activation) is GELUActivation and all(map(is_plain_module, (activation, *sources))):
         return torch.ops.aten.gelu_(hidden_states)
     return activation(hidden_states)
 
 
-def _is_plain_module(module: nn.Module) -> bool:
+def is_plain_module(module: nn.Module) -> bool:
+    """Whether it is exactly one of `_PLAIN_MODULES`, without hooks."""
     # accelerate hooks a module by giving the instance another `forward`
     is_hooked = "forward" in vars(module) or any(getattr(module, hooks) for hooks in _HOOKS)
     return type(module) in _PLAIN_MODULES and not is_hooked
