@@ -28,29 +28,13 @@ import torch
 
 from hf_gpvit.registration import MODEL_CLASSES
 from hf_gpvit.training import build_model
+from memory import kept_bytes
 
 
 TASKS = {"classification": "image-classification", "segmentation": "semantic-segmentation"}
 NUM_LABELS = {"classification": 1000, "segmentation": 150}
 BATCH = 2  # BatchNorm needs more than one
 MEBIBYTE = 2**20
-
-
-def kept_bytes(model: torch.nn.Module, pixel_values: torch.Tensor, labels: torch.Tensor) -> int:
-    """Bytes of the distinct storages, weights aside, that the backward pass waits with."""
-    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    kept = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = model(pixel_values=pixel_values, labels=labels).loss  # keeps them alive
-    del loss
-    return sum(kept.values())
 
 
 def measure(preset: str, task: str, image_size: int) -> dict[str, float]:
@@ -61,9 +45,13 @@ def measure(preset: str, task: str, image_size: int) -> dict[str, float]:
     pixel_values = torch.randn(BATCH, 3, image_size, image_size)
     shape = (BATCH, image_size, image_size) if task == "segmentation" else (BATCH,)
     labels = torch.randint(len(names), shape)
-    plain = kept_bytes(model, pixel_values, labels)
+
+    def loss() -> torch.Tensor:
+        return model(pixel_values=pixel_values, labels=labels).loss
+
+    plain = kept_bytes(model, loss)
     model.gradient_checkpointing_enable()
-    checkpointed = kept_bytes(model, pixel_values, labels)
+    checkpointed = kept_bytes(model, loss)
     return {
         "parameters": parameters,
         "weights_gradients_and_adamw": 16 * parameters / MEBIBYTE,
