@@ -17,11 +17,12 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BENCHMARK_READY := $(VENV)/.benchmark-ready
 
 # make quickstart TASK=classification DATA=path/to/pictures MODEL=gpvit-nano ARGS="--num_train_epochs 5"
 QUICKSTART := $(if $(TASK),--task $(TASK)) $(if $(DATA),--data "$(DATA)") $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
-.PHONY: help quickstart test test-all conformance lint format
+.PHONY: help quickstart test test-all conformance benchmark scaling lint format
 
 help:
 	@echo "make quickstart   trains a small model in five minutes and draws what it sees; TASK=classification or"
@@ -29,6 +30,9 @@ help:
 	@echo "make test         the default tests, under ten minutes on two cores"
 	@echo "make test-all     the slow ones too"
 	@echo "make conformance  transformers' own model tests on our classes (fetches its source distribution)"
+	@echo "make benchmark    speed and memory next to timm's and transformers' models, in minutes; ARGS=\"--suite"
+	@echo "                  classification --dtypes bfloat16\", or ARGS=--help for what there is"
+	@echo "make scaling      multiply-adds, time and memory against the size of the image; ARGS as above"
 	@echo "make lint         check style"
 	@echo "make format       fix style"
 
@@ -37,6 +41,10 @@ $(READY): setup.py
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $(READY)
+
+$(BENCHMARK_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --editable ".[benchmark]"
+	touch $(BENCHMARK_READY)
 
 quickstart: $(READY)
 	$(BIN)/python scripts/quickstart.py $(QUICKSTART)
@@ -49,6 +57,12 @@ test-all: $(READY)
 
 conformance: $(READY)
 	$(BIN)/python tests/conformance/run.py
+
+benchmark: $(BENCHMARK_READY)
+	$(BIN)/python benchmarks/speed.py $(ARGS)
+
+scaling: $(BENCHMARK_READY)
+	$(BIN)/python benchmarks/scaling.py $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -25,6 +25,7 @@ VERSION = (ROOT / "src/hf_gpvit/version.txt").read_text(encoding="utf-8").strip(
 TRAIN = ["accelerate>=1.1", "datasets>=3", "evaluate>=0.4", "matplotlib>=3.8", "torchdata>=0.11"]
 HUB = ["jinja2>=3"]
 ONNX = ["onnx>=1.18", "onnxruntime>=1.21", "onnxscript>=0.5"]
+BENCHMARK = ["matplotlib>=3.8", "timm>=1.0"]
 NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"]
 DEV = ["parameterized>=0.9", "pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", "torchmetrics>=1.4"]
 
@@ -61,7 +62,13 @@ setup(
         "torchvision>=0.26",
         "transformers>=5.17,<6",
     ],
-    extras_require={"train": TRAIN, "hub": HUB, "onnx": ONNX, "dev": TRAIN + HUB + ONNX + NOTEBOOKS + DEV},
+    extras_require={
+        "train": TRAIN,
+        "hub": HUB,
+        "onnx": ONNX,
+        "benchmark": BENCHMARK,
+        "dev": TRAIN + HUB + ONNX + NOTEBOOKS + DEV,
+    },
     entry_points={"console_scripts": ["hf-gpvit=hf_gpvit_cli:main"]},
     classifiers=[
         "Programming Language :: Python :: 3",

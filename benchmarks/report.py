@@ -165,8 +165,12 @@ def plot_ratios(rows: Sequence[dict], unit: str, path: Path) -> None:
     modes = list(dict.fromkeys(row["mode"] for row in rows))
     panels = [[row for row in rows if row["mode"] == mode] for mode in modes]
     heights = [len(panel) + 1 for panel in panels]
-    figure = _figure((9, 1 + 0.34 * sum(heights)))
+    figure = _figure((9, 1.3 + 0.34 * sum(heights)))
     all_axes = figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
+    handles = [
+        import_extra("matplotlib.patches", "benchmark").Patch(color=color) for color in (OURS_COLOR, PEER_COLOR)
+    ]
+    figure.legend(handles, ("hf-gpvit", "others"), loc="outside lower right", ncols=2, frameon=False)
     for axes, mode, panel in zip(all_axes, modes, panels, strict=True):
         _bars(axes, panel)
         axes.set_title(f"{mode}: time per image / that of {unit}", fontsize="medium", loc="left")

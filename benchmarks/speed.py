@@ -141,6 +141,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = start(parser, arguments)
     fields = ("models", "sizes", "batch_sizes", "modes", "dtypes", "executions")
     works = suite_works(arguments.suite, **{name: getattr(arguments, name) for name in fields})
+    if any(work.mode == "training" and work.model.endswith("-backbone") for work in works):
+        parser.error("argument --modes: training needs models with a head, which backbones don't have")
     works = list(dict.fromkeys([*(unit_of(work, UNIT) for work in works), *works]))
     entries, rates = time_works(works, device, arguments.rounds)
     by_work = {entry.work: entry for entry in entries}

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.benchmark import timer  # waits for what is under way on an accelerator
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from transformers import PreTrainedModel
 
 from entrants import MODELS, NUM_CLASSES, Work
@@ -148,8 +148,6 @@ def make_loss(
     model: nn.Module, runner: Callable[..., object], pixel_values: torch.Tensor, work: Work
 ) -> Callable[[], torch.Tensor]:
     """Cross-entropy of random labels: models of transformers compute it themselves, at full size in segmentation."""
-    if work.model.endswith("-backbone"):
-        raise ValueError(f"--modes training needs models with a head, got {work.model!r}.")
     device = pixel_values.device
     if "segformer" in work.model or "upernet" in work.model:
         labels = torch.randint(model.config.num_labels, (work.batch_size, work.height, work.width), device=device)
@@ -171,11 +169,21 @@ def count(model: nn.Module, work: Work, device: torch.device) -> tuple[int, int]
         costs = count_costs(_Countable(model, work, device), work.height, work.width)
         return work.batch_size * costs.macs, costs.weight_bytes + work.batch_size * costs.activation_bytes
     loss = make_loss(model, model, _pixel_values(work, device), work)
-    with FlopCounterMode(display=False) as flops:
+    with FlopCounterMode(display=False, custom_mapping={_CONVOLUTION_BACKWARD: _backward_flops}) as flops:
         loss().backward()
     gradients = sum(parameter.grad.nbytes for parameter in model.parameters() if parameter.grad is not None)
     model.zero_grad()
     return flops.get_total_flops() // 2, weight_bytes(model) + gradients + kept_bytes(model, loss)
+
+
+def _backward_flops(
+    grad_shape, pixel_shape, weight_shape, bias, stride, padding, dilation, transposed, out_padding, groups, mask, **_
+) -> int:
+    """Each of both gradients takes what the forward pass took; PyTorch's formula forgets the weights' groups."""
+    return sum(mask[:2]) * conv_flop_count(pixel_shape, weight_shape, grad_shape, transposed)
+
+
+_CONVOLUTION_BACKWARD = torch.ops.aten.convolution_backward
 
 
 class _Countable(nn.Module):
