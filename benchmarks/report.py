@@ -102,8 +102,10 @@ def make_row(
 
 def table(rows: Sequence[dict]) -> str:
     """Markdown, one line for a row."""
-    lines = [list(COLUMNS.values()), *(_cells(row) for row in rows)]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(COLUMNS))]
+    cells = [_cells(row) for row in rows]
+    columns = [name for name in COLUMNS if any(cell[name] for cell in cells)]
+    lines = [[COLUMNS[name] for name in columns], *([cell[name] for name in columns] for cell in cells)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rule = ["-" * width if index < NUMBERS else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
     texts = [_aligned(line, widths) for line in lines]
     return "\n".join(f"| {' | '.join(text)} |" for text in [texts[0], rule, *texts[1:]]) + "\n"
@@ -114,7 +116,7 @@ def _aligned(line: list[str], widths: list[int]) -> list[str]:
     return [cell.ljust(width) if index < NUMBERS else cell.rjust(width) for index, (cell, width) in enumerate(cells)]
 
 
-def _cells(row: dict) -> list[str]:
+def _cells(row: dict) -> dict[str, str]:
     cells = dict.fromkeys(COLUMNS, "")
     cells |= {
         "model": row["model"],
@@ -122,8 +124,7 @@ def _cells(row: dict) -> list[str]:
         "step": ", ".join(row[name] for name in ("mode", "dtype", "execution")),
         "parameters": f"{row['parameters'] / 1e6:.1f}",
     }
-    cells |= _measured(row) if row["fits"] else {"ms": "out of memory"}
-    return list(cells.values())
+    return cells | (_measured(row) if row["fits"] else {"ms": "out of memory"})
 
 
 def _measured(row: dict) -> dict[str, str]:
@@ -159,6 +160,12 @@ def save(folder: Path, name: str, text: str, results: dict) -> None:
     write_whole(folder / f"{name}.json", json.dumps(results, indent=2) + "\n")
 
 
+def model_name(row: dict) -> str:
+    """The model, and the conditions that are not the usual ones."""
+    usual = ("float32", "eager")
+    return " ".join([row["model"], *(row[name] for name in ("dtype", "execution") if row[name] not in usual)])
+
+
 def plot_ratios(rows: Sequence[dict], unit: str, path: Path) -> None:
     """Bars of the ratios, one panel for inference and one for training; lines show the rounds' range."""
     rows = [row for row in rows if "ratio" in row]
@@ -178,8 +185,7 @@ def plot_ratios(rows: Sequence[dict], unit: str, path: Path) -> None:
 
 
 def _bars(axes, rows: Sequence[dict]) -> None:
-    several = {(row["dtype"], row["execution"]) for row in rows}
-    labels = [_label(row, len(several) > 1) for row in rows]
+    labels = [f"{model_name(row)}  {row['batch_size']}x{row['height']}x{row['width']}" for row in rows]
     ratios = [row["ratio"] for row in rows]
     below = [row["ratio"] - row["ratio_least"] for row in rows]
     above = [row["ratio_greatest"] - row["ratio"] for row in rows]
@@ -198,27 +204,26 @@ def _bars(axes, rows: Sequence[dict]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _label(row: dict, with_conditions: bool) -> str:
-    label = f"{row['model']}  {row['batch_size']}x{row['height']}x{row['width']}"
-    return f"{label} {row['dtype']} {row['execution']}" if with_conditions else label
-
-
 def plot_scaling(rows: Sequence[dict], path: Path) -> None:
-    """Multiply-adds, time and memory of an image against its side, all axes logarithmic."""
+    """Multiply-adds, time and memory of one image against its side, all axes logarithmic."""
     rows = [row for row in rows if row["fits"]]
     figure = _figure((13, 4.2))
     all_axes = figure.subplots(1, 3)
     scaled = {"macs_per_image": (1e-9, "GMAC"), "seconds_per_image": (1e3, "ms"), "memory_bytes": (1 / MEBIBYTE, "MB")}
+    locator = import_extra("matplotlib.ticker", "benchmark").LogLocator
+    formatter = import_extra("matplotlib.ticker", "benchmark").StrMethodFormatter("{x:g}")
     for axes, (name, (factor, label)) in zip(all_axes, scaled.items(), strict=True):
         _curves(axes, rows, name, factor)
-        axes.set_title(f"{label} per image", fontsize="medium", loc="left")
+        axes.yaxis.set_major_locator(locator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(formatter)
+        axes.set_title(f"{label} of one image", fontsize="medium", loc="left")
     all_axes[0].legend(frameon=False)
     figure.savefig(path, dpi=130)
 
 
 def _curves(axes, rows: Sequence[dict], name: str, factor: float) -> None:
-    for model, marker in zip(dict.fromkeys(row["model"] for row in rows), MARKERS * len(rows), strict=False):
-        own = [row for row in rows if row["model"] == model]
+    for model, marker in zip(dict.fromkeys(map(model_name, rows)), MARKERS * len(rows), strict=False):
+        own = [row for row in rows if model_name(row) == model]
         style = "--" if is_peer(model) else "-"
         axes.loglog(
             [row["height"] for row in own], [factor * row[name] for row in own], style, marker=marker, label=model

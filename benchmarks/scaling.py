@@ -28,7 +28,7 @@ from itertools import product
 
 from entrants import Work
 from machine import describe_machine
-from report import machine_text, plot_scaling, save, table
+from report import machine_text, model_name, plot_scaling, save, table
 from speed import common_parser, entry_row, positive, start, time_works
 
 
@@ -40,7 +40,7 @@ SMALL, LARGE = 256, 1024  # sides whose times per pixel are compared
 
 def growth(rows: Sequence[dict]) -> dict[str, float]:
     """Time per pixel at 1024x1024 relative to that at 256x256 by model, where both were timed."""
-    seconds = {(row["model"], row["height"]): row["seconds_per_image"] for row in rows if row["fits"]}
+    seconds = {(model_name(row), row["height"]): row["seconds_per_image"] for row in rows if row["fits"]}
     models = dict.fromkeys(model for model, _ in seconds)
     pixels = (LARGE / SMALL) ** 2
     return {

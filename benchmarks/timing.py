@@ -36,7 +36,7 @@ from memory import kept_bytes, weight_bytes
 SECONDS_PER_ROUND = 0.2  # quick steps are repeated for so long
 SLOW_SECONDS = 20.0  # slower steps are timed once, not in every round
 COMPILE_MODES = {"compiled": None, "cuda-graphs": "reduce-overhead"}
-WARM_UPS = {"eager": 1, "compiled": 2, "cuda-graphs": 4}  # CUDA graphs are recorded in the second and third call
+CUDA_CALLS = 3  # after the first one, in which compilers work; CUDA graphs are recorded in the next two
 
 
 @dataclass
@@ -113,8 +113,7 @@ def _fill(entry: Entry, device: torch.device) -> None:
     entry.parameters = sum(parameter.numel() for parameter in model.parameters())
     entry.macs, entry.memory_bytes = count(model, work, device)
     clock = Clock(make_step(model, work, device))
-    for _ in range(WARM_UPS[work.execution]):
-        clock.step()
+    clock.step()
     if device.type == "cuda":
         entry.memory_bytes = _peak_bytes(clock.step, device) - before
     clock.calibrate()
@@ -124,7 +123,8 @@ def _fill(entry: Entry, device: torch.device) -> None:
 def _peak_bytes(step: Callable[[], object], device: torch.device) -> int:
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
-    step()
+    for _ in range(CUDA_CALLS):  # graphs take their memory when they are recorded, not when they run
+        step()
     torch.cuda.synchronize(device)
     return torch.cuda.max_memory_allocated(device)
 

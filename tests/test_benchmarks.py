@@ -87,13 +87,16 @@ def test_scaling(tmp_path):
 def test_growth_is_time_per_pixel():
     from scaling import growth
 
+    eager = {"dtype": "float32", "execution": "eager", "fits": True}
     rows = [
-        {"model": "a", "height": 256, "fits": True, "seconds_per_image": 1.0},
-        {"model": "a", "height": 1024, "fits": True, "seconds_per_image": 24.0},
-        {"model": "b", "height": 256, "fits": True, "seconds_per_image": 1.0},
-        {"model": "b", "height": 1024, "fits": False},
+        {**eager, "model": "a", "height": 256, "seconds_per_image": 1.0},
+        {**eager, "model": "a", "height": 1024, "seconds_per_image": 24.0},
+        {**eager, "model": "a", "height": 256, "seconds_per_image": 1.0, "execution": "compiled"},
+        {**eager, "model": "a", "height": 1024, "seconds_per_image": 16.0, "execution": "compiled"},
+        {**eager, "model": "b", "height": 256, "seconds_per_image": 1.0},
+        {**eager, "model": "b", "height": 1024, "fits": False},
     ]
-    assert growth(rows) == {"a": 1.5}
+    assert growth(rows) == {"a": 1.5, "a compiled": 1}
 
 
 def test_ratios_are_of_times_per_image_in_the_same_round():
