@@ -45,7 +45,7 @@ LOADED_BY = {
     "segformer": ["AutoModelForSemanticSegmentation"],
     "upernet": ["AutoModelForSemanticSegmentation"],
 }
-MODEL_CODE = {"configuration_base.py", "decode_head.py", "layers.py", "modeling_base.py"}
+MODEL_CODE = {"configuration_base.py", "decode_head.py", "fusing.py", "layers.py", "modeling_base.py"}
 LABELS = {0: "cat", 1: "dog", 2: "sparrow", 3: "oak", 4: "sky"}
 
 # Loads all folders as somebody with transformers alone does, and saves and loads each again.

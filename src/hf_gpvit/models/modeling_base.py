@@ -13,19 +13,30 @@
 # limitations under the License.
 """What the models of both families are to transformers, and how their segmentors are trained."""
 
+from functools import wraps
+
 import torch
 from transformers import PreTrainedModel
 from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 from .decode_head import init_decode_head
+from .fusing import COMPOSED_MODULES, NORMED_LAYERS, fused_copy
 from .layers import init_weights
 
 
 class HighResolutionPreTrainedModel(PreTrainedModel):
     """Base of `GPViTPreTrainedModel` and `HRViTPreTrainedModel`.
 
-    A subclass names its `config` class, `base_model_prefix`, `_no_split_modules` and `_can_record_outputs`.
+    A subclass names its `config` class, `base_model_prefix`, `_no_split_modules` and `_can_record_outputs`, and what
+    `fuse_for_inference` is to know of its own modules (`_normed_layers`, `_composed_modules`).
+
+    Attributes:
+        is_fused: Whether the model comes from `fuse_for_inference`.
     """
+
+    is_fused = False
+    _normed_layers = NORMED_LAYERS
+    _composed_modules = COMPOSED_MODULES
 
     main_input_name = "pixel_values"
     input_modalities = ("image",)
@@ -56,6 +67,51 @@ class HighResolutionPreTrainedModel(PreTrainedModel):
     def _can_set_attn_implementation(cls) -> bool:
         # transformers looks for the attention interface in the source of the modeling file; ours is in layers.py.
         return True
+
+    def fuse_for_inference(self) -> "HighResolutionPreTrainedModel":
+        """A copy for inference only that computes the same with fewer operations; this model stays as it is.
+
+        Every BatchNorm becomes part of the layer before it. HRViT's pairs of depthwise convolutions become one, and
+        so do the pointwise ones of its SegFormer head. The copy is in eval mode, on the same device and in the same
+        precision; outputs differ by rounding. It can be compiled, moved, cast and quantised. What it can't do says so
+        in a RuntimeError: `train`, `save_pretrained`, `push_to_hub`, and loading a state dict. Its parameters need no
+        gradients and have names and shapes of their own, so that only this model can be trained and saved.
+
+        Raises:
+            ValueError: A module has an adapter, hooks, parametrised, quantised or offloaded weights.
+        """
+        fused = fused_copy(self, self._normed_layers, self._composed_modules)
+        for module in fused.modules():
+            if isinstance(module, HighResolutionPreTrainedModel):
+                module.is_fused = True
+        return fused
+
+    def _check_not_fused(self, action: str) -> None:
+        if self.is_fused:
+            raise RuntimeError(
+                f"This {type(self).__name__} is fused for inference and can't {action}. Use the model on which "
+                "fuse_for_inference() was called."
+            )
+
+    def train(self, mode: bool = True) -> "HighResolutionPreTrainedModel":
+        if mode:
+            self._check_not_fused("be trained")
+        return super().train(mode)
+
+    @wraps(PreTrainedModel.save_pretrained)
+    def save_pretrained(self, *args, **kwargs):
+        self._check_not_fused("be saved")
+        return super().save_pretrained(*args, **kwargs)
+
+    @wraps(PreTrainedModel.push_to_hub)
+    def push_to_hub(self, *args, **kwargs):
+        self._check_not_fused("be pushed to the Hub")
+        return super().push_to_hub(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args, **kwargs):
+        # load_state_dict of this model and of modules around it come through here
+        self._check_not_fused("load a state dict")
+        return super()._load_from_state_dict(*args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module):

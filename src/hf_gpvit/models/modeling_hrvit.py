@@ -47,6 +47,7 @@ from .decode_head import (
     checked_segmentation_labels,
     semantic_segmentation_loss,
 )
+from .fusing import COMPOSED_MODULES, NORMED_LAYERS, FusedMixCFN
 from .layers import (
     ConvBN,
     ConvBNReLU,
@@ -446,6 +447,8 @@ class HRViTPreTrainedModel(HighResolutionPreTrainedModel):
         "attentions": OutputRecorder(HRViTStripeAttention, index=1),
         "stem_states": OutputRecorder(HRViTEmbeddings),
     }
+    _normed_layers = NORMED_LAYERS | {HRViTBlock: "attention.projection"}
+    _composed_modules = COMPOSED_MODULES | {HRViTMixCFN: FusedMixCFN}
 
     @torch.no_grad()
     def _init_weights(self, module):

@@ -1,0 +1,189 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Models for inference only, with as few operations as their weights allow.
+
+Norms that are affine maps in eval mode become part of the layer before them, and layers between which nothing stands
+become one.
+"""
+
+import copy
+from functools import reduce
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval, parametrize
+from transformers.models.upernet.modeling_upernet import UperNetConvModule
+from transformers.utils import output_capturing
+
+from .decode_head import SegformerHead, resize_bilinear
+from .layers import ConvBN, at_least_float32, may_compose_weights
+
+
+# Modules with a BatchNorm called `batch_norm`, and where in them the layer is that it follows.
+NORMED_LAYERS = {ConvBN: "convolution", UperNetConvModule: "conv"}
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+class FusedSegformerHead(nn.Module):
+    """A `SegformerHead` with linear levels, its projections multiplied with the fusing convolution for good.
+
+    The BatchNorm of `head` must be folded already.
+    """
+
+    def __init__(self, head: SegformerHead):
+        super().__init__()
+        weights, bias = _projected_weights(head)
+        biases = [bias] + [None] * (len(weights) - 1)
+        self.levels = nn.ModuleList(map(_convolution, weights, biases))
+        self.classifier = head.classifier
+
+    def forward(self, feature_maps: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Maps (B, C_i, H_i, W_i), finest first -> logits (B, num_labels, H_0, W_0)."""
+        size = feature_maps[0].shape[-2:]
+        levels = zip(self.levels, feature_maps, strict=True)
+        fused = reduce(torch.add, [resize_bilinear(level(feature_map), size) for level, feature_map in levels])
+        return self.classifier(F.relu(fused))
+
+
+class FusedMixCFN(nn.Module):
+    """An `HRViTMixCFN` with one depthwise convolution instead of two.
+
+    Zeros around a 3x3 kernel make it a 5x5 one: cheaper than taking the halves of the channels apart and together.
+    """
+
+    def __init__(self, mlp: nn.Module):
+        super().__init__()
+        _check_composable(mlp.convolution3, mlp.convolution5)
+        small, large = mlp.convolution3, mlp.convolution5
+        weight = torch.cat([F.pad(small.weight, (1, 1, 1, 1)), large.weight])
+        self.norm = mlp.norm
+        self.fc1 = mlp.fc1
+        self.convolution = _convolution(weight, torch.cat([small.bias, large.bias]), padding=2, groups=len(weight))
+        self.activation = mlp.activation
+        self.fc2 = mlp.fc2
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """(B, h, w, C) -> (B, h, w, C)."""
+        hidden_states = self.fc1(self.norm(hidden_states)).permute(0, 3, 1, 2)
+        return self.fc2(self.activation(self.convolution(hidden_states).permute(0, 2, 3, 1)))
+
+
+def composed_segformer_head(head: SegformerHead) -> nn.Module:
+    """The head with fewer convolutions, or `head` itself where BatchNorm and ReLU stand between them."""
+    return FusedSegformerHead(head) if head.linear_levels else head
+
+
+# Modules to be replaced once BatchNorm is folded, and what makes their replacement.
+COMPOSED_MODULES = {SegformerHead: composed_segformer_head}
+
+
+@torch.no_grad()
+def fused_copy(model: nn.Module, normed_layers: dict[type, str], composed_modules: dict[type, type]) -> nn.Module:
+    """A copy of `model` in eval mode and without gradients: BatchNorms folded, then modules replaced.
+
+    Raises:
+        ValueError: the weights of a module are not all that it computes with.
+    """
+    _check_plain(model)
+    model = copy.deepcopy(model).eval()
+    for module in list(model.modules()):
+        for path in _values_by_type(module, normed_layers):
+            _fold_batch_norm(module, path)
+    for name, module in list(model.named_modules()):
+        for compose in _values_by_type(module, composed_modules):
+            model.set_submodule(name, compose(module))
+    return model.eval().requires_grad_(False)
+
+
+def _values_by_type(module: nn.Module, values: dict[type, object]) -> list:
+    return [value for module_class, value in values.items() if isinstance(module, module_class)]
+
+
+def _check_plain(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        obstacle = _obstacle(module)
+        if obstacle:
+            raise ValueError(
+                f"{type(model).__name__} can't be fused for inference: {name or 'the model'} {obstacle}. Fuse a model "
+                "on its device, with adapters merged and unloaded, before it is quantised, hooked or offloaded."
+            )
+
+
+def _obstacle(module: nn.Module) -> str | None:
+    hooks = [hook for kind in _HOOKS for hook in getattr(module, kind).values()]
+    if "forward" in vars(module):
+        return "has another forward (as accelerate's offloading gives it)"
+    # those by which transformers records outputs are installed anew in a copy
+    if any(getattr(hook, "__module__", None) != output_capturing.__name__ for hook in hooks):
+        return "has hooks"
+    if parametrize.is_parametrized(module):
+        return "has parametrised weights"
+    if hasattr(module, "base_layer"):
+        return "has an adapter"
+    if not all(map(_is_plain_weight, module.parameters(recurse=False))):
+        return "has quantised or offloaded weights"
+    return None
+
+
+def _is_plain_weight(weight: torch.Tensor) -> bool:
+    return type(weight) is nn.Parameter and weight.is_floating_point() and weight.device.type != "meta"
+
+
+def _fold_batch_norm(module: nn.Module, path: str) -> None:
+    """Makes `module.batch_norm` a part of the layer at `path`; another norm in its place stays."""
+    if not isinstance(module.batch_norm, _BatchNorm):
+        return
+    layer = module.get_submodule(path)
+    _check_composable(layer)
+    fuse = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
+    # in place: UPerNet's pooling blocks call what stands in lists of their own
+    module.set_submodule(path, fuse(layer, module.batch_norm))
+    module.batch_norm = nn.Identity()
+
+
+def _check_composable(*layers: nn.Module) -> None:
+    if not may_compose_weights(*layers):
+        kinds = ", ".join(type(layer).__name__ for layer in layers)
+        raise ValueError(f"Only PyTorch's own layers, of one precision, can be fused for inference, got {kinds}.")
+
+
+def _projected_weights(head: SegformerHead) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Kernel of every level times its part of the fusing one, and the sum of their biases."""
+    fusion, dtype = head.fusion.convolution, head.fusion.convolution.weight.dtype
+    _check_composable(fusion, *head.levels)
+    parts = at_least_float32(fusion.weight).flatten(1).chunk(len(head.levels), dim=1)
+    pairs = list(zip(parts, head.levels, strict=True))
+    weights = [part @ at_least_float32(level.weight).flatten(1) for part, level in pairs]
+    biases = [part @ at_least_float32(level.bias) for part, level in pairs]
+    bias = reduce(torch.add, biases, at_least_float32(fusion.bias))
+    return [weight[..., None, None].to(dtype) for weight in weights], bias.to(dtype)
+
+
+def _convolution(weight: torch.Tensor, bias: torch.Tensor | None, padding: int = 0, groups: int = 1) -> nn.Conv2d:
+    channels, kernel_size = len(weight), tuple(weight.shape[-2:])
+    convolution = nn.Conv2d(
+        weight.shape[1] * groups,
+        channels,
+        kernel_size,
+        padding=padding,
+        groups=groups,
+        bias=bias is not None,
+        device="meta",
+    )
+    convolution.weight = nn.Parameter(weight)
+    convolution.bias = None if bias is None else nn.Parameter(bias)
+    return convolution

@@ -1,0 +1,244 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""fuse_for_inference: the same outputs from fewer operations, and no way to train or save them by mistake."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from test_forward import assert_same, tensors
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from families import HRVIT
+
+
+SIZES = [(40, 40), (33, 47), (9, 70)]
+
+
+def trained(model):
+    """The model with running statistics and affine parameters of BatchNorm as training leaves them: none of 0 or 1."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.normal_(module.bias, std=0.3)
+            nn.init.normal_(module.running_mean, std=0.3)
+    return model
+
+
+def models(family, **overrides):
+    return list(map(trained, family.models(**overrides)))
+
+
+def state(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def largest(outputs):
+    return max(value.abs().max().item() for value in tensors(outputs).values())
+
+
+@torch.no_grad()
+def test_outputs_are_the_same(family):
+    for model in models(family):
+        fused = model.fuse_for_inference()
+        assert type(fused) is type(model)
+        for size in SIZES:
+            pixel_values = torch.randn(2, 3, *size)
+            assert_same(fused(pixel_values), model(pixel_values), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_recorded_outputs_are_the_same(family):
+    pixel_values = torch.randn(2, 3, 33, 47)
+    for model in models(family):
+        options = {"output_hidden_states": True, "output_attentions": True}
+        expected = model(pixel_values, **options)
+        assert expected.attentions
+        assert_same(model.fuse_for_inference()(pixel_values, **options), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_nothing_is_left_to_fold_or_to_compose(family):
+    for model in models(family):
+        names = [type(module).__name__ for module in model.fuse_for_inference().modules()]
+        assert not any("BatchNorm" in name for name in names)
+        assert "HRViTMixCFN" not in names
+        assert family is not HRVIT or "SegformerHead" not in names
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_given_model_stays_as_it_is(family, training):
+    for model in models(family):
+        model.train(training)
+        before, modules = state(model), dict(model.named_modules())
+        fused = model.fuse_for_inference()
+        after = state(model)
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+        assert dict(model.named_modules()) == modules
+        assert model.training == training
+        assert all(parameter.requires_grad for parameter in model.parameters())
+        assert not model.is_fused
+        assert fused.is_fused
+        assert not any(module.training for module in fused.modules())
+        assert not any(parameter.requires_grad for parameter in fused.parameters())
+        storages = {tensor.data_ptr() for tensor in model.state_dict().values()}
+        assert not storages & {tensor.data_ptr() for tensor in fused.state_dict().values()}
+
+
+@torch.no_grad()
+def test_loss_with_labels(family):
+    pixel_values = torch.randn(2, 3, 40, 40)
+    for model in models(family)[2:]:
+        shape = (2,) if isinstance(model, family.classifier_class) else (2, 40, 40)
+        labels = torch.randint(0, 5, shape)
+        loss = model(pixel_values, labels=labels).loss
+        torch.testing.assert_close(model.fuse_for_inference()(pixel_values, labels=labels).loss, loss)
+
+
+@torch.no_grad()
+def test_copies_pickles_and_fused_again(family):
+    pixel_values = torch.randn(1, 3, 40, 40)
+    for model in models(family):
+        fused = model.fuse_for_inference()
+        expected = fused(pixel_values, output_attentions=True)
+        for same in (copy.deepcopy(fused), pickle.loads(pickle.dumps(fused)), fused.fuse_for_inference()):
+            assert_same(same(pixel_values, output_attentions=True), expected, atol=0, rtol=0)
+            with pytest.raises(RuntimeError, match="fused"):
+                same.train()
+
+
+@torch.no_grad()
+def test_other_precisions_and_devices(family):
+    pixel_values = torch.randn(1, 3, 40, 40)
+    for model in models(family):
+        expected = model(pixel_values)
+        fused = model.fuse_for_inference()
+        double = fused.double()(pixel_values.double())
+        assert {value.dtype for value in tensors(double).values()} == {torch.float64}
+        assert_same(double, expected, atol=1e-4, rtol=1e-4, check_dtype=False)
+        shapes = {key: value.shape for key, value in tensors(fused.to("meta")(pixel_values.to("meta"))).items()}
+        assert shapes == {key: value.shape for key, value in tensors(expected).items()}
+
+
+@torch.no_grad()
+def test_bfloat16_before_and_after(family):
+    pixel_values = torch.randn(1, 3, 40, 40).bfloat16()
+    for model in models(family):
+        half = copy.deepcopy(model).bfloat16()
+        expected = half(pixel_values)
+        for fused in (half.fuse_for_inference(), model.fuse_for_inference().bfloat16()):
+            assert {parameter.dtype for parameter in fused.parameters()} == {torch.bfloat16}
+            assert_same(fused(pixel_values), expected, atol=0.1 * largest(expected), rtol=0)
+
+
+@torch.no_grad()
+def test_norms_that_stay_in_float32_fold_into_bfloat16(family, tmp_path):
+    model = models(family)[2]
+    model.save_pretrained(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path, dtype=torch.bfloat16).eval()
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.bfloat16, torch.float32}
+    pixel_values = torch.randn(2, 3, 40, 40)
+    fused, expected = loaded.fuse_for_inference()(pixel_values), loaded(pixel_values)
+    assert fused.logits.dtype == expected.logits.dtype
+    torch.testing.assert_close(fused.logits, expected.logits, rtol=0, atol=0.1 * largest(expected))
+
+
+@torch.no_grad()
+def test_compiles(family):
+    torch._dynamo.reset()
+    pixel_values = torch.randn(1, 3, 40, 40)
+    for model in models(family, **family.shallow)[2:4]:
+        fused = model.fuse_for_inference()
+        compiled = torch.compile(fused, fullgraph=True, backend="eager")
+        assert_same(compiled(pixel_values), fused(pixel_values), atol=1e-5, rtol=1e-5)
+
+
+def test_can_not_be_trained_saved_or_loaded(family, tmp_path):
+    for model in models(family):
+        fused = model.fuse_for_inference()
+        assert fused.eval() is fused
+        assert fused.train(False) is fused
+        for refused in (
+            fused.train,
+            nn.Sequential(fused).train,
+            lambda: fused.base_model.train(),
+            lambda: fused.save_pretrained(tmp_path / "model"),
+            lambda: fused.base_model.save_pretrained(tmp_path / "model"),
+            lambda: fused.push_to_hub("you/model"),
+            lambda: fused.load_state_dict(fused.state_dict()),
+            lambda: fused.load_state_dict(model.state_dict(), strict=False),
+            lambda: nn.Sequential(fused).load_state_dict({}, strict=False),
+        ):
+            with pytest.raises(RuntimeError, match=f"{type(model).__name__}|{type(model.base_model).__name__}"):
+                refused()
+        assert not (tmp_path / "model").exists()
+        assert not any(module.training for module in fused.modules() if hasattr(module, "is_fused"))
+
+
+class Doubled(nn.Module):
+    def forward(self, weight):
+        return 2 * weight
+
+
+def other_forward(module):
+    module.forward = module.forward
+
+
+def foreign_layer(module):
+    module.__class__ = type("ForeignConv2d", (nn.Conv2d,), {})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer: layer.register_forward_hook(lambda module, args, output: None),
+        lambda layer: layer.register_forward_pre_hook(lambda module, args: None),
+        lambda layer: layer.register_full_backward_hook(lambda module, inputs, outputs: None),
+        lambda layer: nn.utils.parametrize.register_parametrization(layer, "weight", Doubled()),
+        lambda layer: layer.to("meta"),
+        other_forward,
+        foreign_layer,
+    ],
+    ids=["hook", "pre-hook", "backward-hook", "parametrisation", "meta", "forward", "class"],
+)
+def test_refuses_what_computes_with_more_than_its_weights(family, change):
+    model = family.models()[2]
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    change(convolutions[0])
+    with pytest.raises(ValueError, match="fused for inference"):
+        model.fuse_for_inference()
+
+
+def test_refuses_hooks_anywhere(family):
+    model = family.models()[2]
+    for name, module in model.named_modules():
+        handle = module.register_forward_hook(lambda module, args, output: None)
+        with pytest.raises(ValueError, match=f"{name or 'the model'} has hooks"):
+            model.fuse_for_inference()
+        handle.remove()
+    assert model.fuse_for_inference().is_fused
+
+
+def test_other_norms_stay(family):
+    model = models(family)[2]
+    for module in model.modules():
+        if isinstance(getattr(module, "batch_norm", None), _BatchNorm):
+            module.batch_norm = nn.GroupNorm(1, module.batch_norm.num_features)
+    model.eval()
+    pixel_values = torch.randn(1, 3, 40, 40)
+    with torch.no_grad():
+        assert_same(model.fuse_for_inference()(pixel_values), model(pixel_values), atol=1e-5, rtol=1e-5)
