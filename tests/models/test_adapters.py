@@ -1,0 +1,252 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""No layer is computed past what others put around it: adapters, quantised weights, offloading, hooks, parametrisations.
+
+Some layers are called by their weights (the SegFormer head multiplies two, MixCFN joins two convolutions, linear layers
+run as convolutions), so that each of these could be passed over in silence.
+"""
+
+import copy
+
+import pytest
+import torch
+from test_forward import assert_same
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from hf_gpvit.models.layers import PointwiseLinear
+
+
+NORMS = (nn.LayerNorm, nn.BatchNorm2d)
+PIXELS = (2, 3, 40, 56)
+
+
+def models_with_heads(family, **overrides):
+    """Classifier and segmentors with the SegFormer and the UPerNet head."""
+    return family.models(**overrides)[2:]
+
+
+def inputs(model, family):
+    """Pixels and labels; with labels the auxiliary head runs too."""
+    shape = (2,) if isinstance(model, family.classifier_class) else (2, *PIXELS[2:])
+    return {"pixel_values": torch.randn(PIXELS), "labels": torch.randint(0, 5, shape)}
+
+
+def layers(model, kinds):
+    return {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+
+
+def lora(model, names, **options):
+    """`model` with adapters on the modules of these names; they change its outputs from the start."""
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(r=2, lora_alpha=4, target_modules=list(names), init_lora_weights=False, **options)
+    torch.manual_seed(0)
+    return peft.get_peft_model(copy.deepcopy(model), config).eval()
+
+
+def assert_adapters_count(model, batch):
+    """Adapters change the outputs, as their merged weights do, and each gets a gradient."""
+    before, after = model.get_base_model(), model(**batch)
+    with model.disable_adapter(), torch.no_grad():
+        assert not torch.allclose(before(**batch).logits, after.logits, atol=1e-4)
+    after.loss.backward()
+    trainable = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    assert trainable
+    assert all("lora_" in name for name in trainable)
+    without = [name for name, weight in trainable.items() if weight.grad is None or not weight.grad.any()]
+    assert without == []
+    model.zero_grad()
+    merged = copy.deepcopy(model).merge_and_unload()
+    with torch.no_grad():
+        assert_same(merged(**batch), after, atol=1e-4, rtol=1e-4)
+
+
+def assert_step_changes_only_adapters(model, batch):
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    optimizer = torch.optim.SGD([weight for weight in model.parameters() if weight.requires_grad], lr=1.0)
+    model.train()(**batch).loss.backward()
+    optimizer.step()
+    changed = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
+    assert changed
+    assert all("lora_" in name for name in changed)
+
+
+@pytest.mark.parametrize("use_dora", [False, True], ids=["lora", "dora"])
+def test_adapters_on_every_linear(family, use_dora):
+    for model in models_with_heads(family, **family.shallow):
+        names, batch = layers(model, nn.Linear), inputs(model, family)
+        adapted = lora(model, names, use_dora=use_dora)
+        assert sum(hasattr(module, "base_layer") for module in adapted.modules()) == len(names)
+        assert_adapters_count(adapted, batch)
+        if not use_dora:
+            assert_step_changes_only_adapters(adapted, batch)
+
+
+def test_adapters_on_every_convolution(family):
+    for model in models_with_heads(family, **family.shallow):
+        names, batch = layers(model, nn.Conv2d), inputs(model, family)
+        ranks = {name: 2 * module.groups for name, module in names.items()}
+        adapted = lora(model, names, rank_pattern={f"^{name}": rank for name, rank in ranks.items()})
+        assert sum(hasattr(module, "base_layer") for module in adapted.modules()) == len(names)
+        assert_adapters_count(adapted, batch)
+        assert_step_changes_only_adapters(adapted, batch)
+
+
+def test_adapter_on_each_layer_alone(family):
+    """One adapter among plain layers, where others of the same product are as they were."""
+    for model in models_with_heads(family, **family.shallow):
+        batch = inputs(model, family)
+        expected = model(**batch).loss
+        for name, layer in layers(model, (nn.Linear, nn.Conv2d)).items():
+            rank = 2 * getattr(layer, "groups", 1)
+            adapted = lora(model, [name], rank_pattern={f"^{name}": rank})
+            assert adapted(**batch).loss != expected, name
+            merged = copy.deepcopy(adapted).merge_and_unload()
+            torch.testing.assert_close(merged(**batch).loss, adapted(**batch).loss, msg=name)
+
+
+@torch.no_grad()
+def test_int8_weights(family):
+    quantization = pytest.importorskip("torchao.quantization")
+    for model in models_with_heads(family):
+        batch = inputs(model, family)
+        expected, linears = model(**batch).logits, layers(model, nn.Linear)
+        for candidate in (copy.deepcopy(model), model.fuse_for_inference()):
+            quantization.quantize_(candidate, quantization.Int8WeightOnlyConfig())
+            quantized = layers(candidate, nn.Linear)
+            assert quantized.keys() == linears.keys()
+            assert all(type(linear.weight) is not nn.Parameter for linear in quantized.values())
+            error = candidate(**batch).logits - expected
+            assert 0 < error.abs().max() < 0.1 * expected.abs().max()
+        quantization.quantize_(model, quantization.Int8WeightOnlyConfig())
+        with pytest.raises(ValueError, match="quantised"):
+            model.fuse_for_inference()
+
+
+@pytest.mark.parametrize("place", ["cpu", "disk"])
+@torch.no_grad()
+def test_offloaded_weights(family, place, tmp_path):
+    accelerate = pytest.importorskip("accelerate")
+    for index, model in enumerate(models_with_heads(family)):
+        batch = inputs(model, family)
+        expected = model(**batch, output_attentions=True)
+        if place == "cpu":
+            accelerate.cpu_offload(model, execution_device=torch.device("cpu"))
+        else:
+            accelerate.disk_offload(model, tmp_path / str(index), execution_device=torch.device("cpu"))
+        assert {weight.device.type for weight in model.parameters()} == {"meta"}
+        assert_same(model(**batch, output_attentions=True), expected, atol=1e-5, rtol=1e-5)
+        with pytest.raises(ValueError, match="forward|hooks|offloaded"):
+            model.fuse_for_inference()
+
+
+@torch.no_grad()
+def test_loading_into_offloaded_parts(family, tmp_path):
+    pytest.importorskip("accelerate")
+    for model in models_with_heads(family):
+        model.save_pretrained(tmp_path / "model")
+        children = [name for name, _ in model.named_children()]
+        device_map = dict.fromkeys(children, "disk") | {children[0]: "cpu"}
+        loaded = type(model).from_pretrained(
+            tmp_path / "model", device_map=device_map, offload_folder=tmp_path / "weights"
+        ).eval()
+        assert any(weight.device.type == "meta" for weight in loaded.parameters())
+        batch = inputs(model, family)
+        assert_same(loaded(**batch), model(**batch), atol=1e-5, rtol=1e-5)
+
+
+class Calls:
+    """How often every module runs, counted by hooks on the modules of `names`."""
+
+    def __init__(self, model, names, pre):
+        self.counts = dict.fromkeys(names, 0)
+        modules = dict(model.named_modules())
+        register = nn.Module.register_forward_pre_hook if pre else nn.Module.register_forward_hook
+        self.handles = [register(modules[name], self.hook(name)) for name in names]
+
+    def hook(self, name):
+        def count(*args):
+            self.counts[name] += 1
+
+        return count
+
+    def __enter__(self):
+        return self.counts
+
+    def __exit__(self, *exception):
+        for handle in self.handles:
+            handle.remove()
+
+
+@pytest.mark.parametrize("pre", [False, True], ids=["hook", "pre-hook"])
+@torch.no_grad()
+def test_hooks_fire_as_often_on_one_module_as_on_all(family, pre):
+    for model in models_with_heads(family, **family.shallow):
+        batch = inputs(model, family)
+        expected = model(**batch)
+        names = [name for name, _ in model.named_modules()]
+        with Calls(model, names, pre) as together:
+            assert_same(model(**batch), expected, atol=1e-5, rtol=1e-5)
+        for name, module in model.named_modules():
+            assert together[name] == 1 or not isinstance(module, (nn.Linear, nn.Conv2d, *NORMS)), name
+            with Calls(model, [name], pre) as alone:
+                model(**batch)
+            assert alone == {name: together[name]}
+
+
+@pytest.mark.parametrize("pre", [False, True], ids=["hook", "pre-hook"])
+@torch.no_grad()
+def test_hooks_that_change_something_do(family, pre):
+    for model in models_with_heads(family, **family.shallow):
+        batch = inputs(model, family)
+        expected = model(**batch).loss
+        for name, module in layers(model, (nn.Linear, nn.Conv2d, *NORMS)).items():
+            with module.register_forward_pre_hook(double_input) if pre else module.register_forward_hook(double_output):
+                assert not torch.equal(model(**batch).loss, expected), name
+        assert torch.equal(model(**batch).loss, expected)
+
+
+def double_input(module, args):
+    return tuple(2 * value + 1 for value in args)
+
+
+def double_output(module, args, output):
+    return 2 * output + 1
+
+
+@pytest.mark.parametrize("kinds", [nn.Linear, nn.Conv2d], ids=["linear", "convolution"])
+@torch.no_grad()
+def test_weight_norm(family, kinds):
+    """Its scale is what counts: doubled, it is a layer with doubled weights."""
+    for model in models_with_heads(family, **family.shallow):
+        batch = inputs(model, family)
+        for name, layer in layers(model, kinds).items():
+            scaled, doubled = copy.deepcopy(model), copy.deepcopy(model)
+            normed = parametrizations.weight_norm(scaled.get_submodule(name))
+            torch.testing.assert_close(scaled(**batch).loss, model(**batch).loss, msg=name)
+            normed.parametrizations.weight.original0.mul_(2)
+            doubled.get_submodule(name).weight.mul_(2)
+            assert_same(scaled(**batch), doubled(**batch), atol=1e-5, rtol=1e-5)
+            assert isinstance(layer, PointwiseLinear) == isinstance(normed, PointwiseLinear)
+
+
+@torch.no_grad()
+def test_spectral_norm(family):
+    for model in models_with_heads(family, **family.shallow):
+        batch = inputs(model, family)
+        for name in layers(model, (nn.Linear, nn.Conv2d)):
+            normed, expected = copy.deepcopy(model), copy.deepcopy(model)
+            layer = parametrizations.spectral_norm(normed.get_submodule(name)).eval()
+            expected.get_submodule(name).weight.copy_(layer.weight)
+            assert_same(normed(**batch), expected(**batch), atol=1e-5, rtol=1e-5)
