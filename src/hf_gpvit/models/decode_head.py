@@ -45,10 +45,13 @@ def resize_bilinear(feature_map: torch.Tensor, size: tuple[int, int]) -> torch.T
 
 
 class PixelClassifier(nn.Conv2d):
-    """Dropout2d and 1x1 convolution: one module, so that it can stand for the `classifier` of upstream's heads."""
+    """Dropout2d and 1x1 convolution: one module, so that it can stand for the `classifier` of upstream's heads.
 
-    def __init__(self, hidden_size: int, num_labels: int, dropout_rate: float):
-        super().__init__(hidden_size, num_labels, kernel_size=1)
+    The arguments are those of `nn.Conv2d`: PEFT makes the parts of an adapter by the class of the adapted layer.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size=1, *args, dropout_rate: float = 0.0, **kwargs):
+        super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
         self.dropout_rate = dropout_rate
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -78,7 +81,7 @@ class SegformerHead(nn.Module):
             for channels in in_channels
         )
         self.fusion = ConvBNReLU(len(in_channels) * hidden_size, hidden_size)
-        self.classifier = PixelClassifier(hidden_size, num_labels, dropout_rate)
+        self.classifier = PixelClassifier(hidden_size, num_labels, dropout_rate=dropout_rate)
 
     def forward(self, feature_maps: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Maps (B, C_i, H_i, W_i), finest first -> logits (B, num_labels, H_0, W_0)."""
@@ -130,7 +133,7 @@ def build_decode_head(config, in_channels: list[int], linear_levels: bool = Fals
     if config.decode_head_type == "segformer":
         return SegformerHead(in_channels, hidden_size, config.num_labels, config.decoder_dropout_rate, linear_levels)
     head = UperNetHead(_upernet_config(config, hidden_size), in_channels)
-    head.classifier = PixelClassifier(hidden_size, config.num_labels, config.decoder_dropout_rate)
+    head.classifier = PixelClassifier(hidden_size, config.num_labels, dropout_rate=config.decoder_dropout_rate)
     return head
 
 
@@ -146,7 +149,7 @@ def build_auxiliary_head(config, in_channels: list[int], in_index: int) -> nn.Mo
     if config.decode_head_type != "upernet" or not config.use_auxiliary_head:
         return None
     head = UperNetFCNHead(_upernet_config(config, config.auxiliary_hidden_size), in_channels, in_index=in_index)
-    head.classifier = PixelClassifier(head.channels, config.num_labels, config.decoder_dropout_rate)
+    head.classifier = PixelClassifier(head.channels, config.num_labels, dropout_rate=config.decoder_dropout_rate)
     return head
 
 
