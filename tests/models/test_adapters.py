@@ -11,10 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""No layer is computed past what others put around it: adapters, quantised weights, offloading, hooks, parametrisations.
+"""No layer is passed over: adapters, quantised and offloaded weights, hooks and parametrisations count.
 
-Some layers are called by their weights (the SegFormer head multiplies two, MixCFN joins two convolutions, linear layers
-run as convolutions), so that each of these could be passed over in silence.
+Some layers are called by their weights (the SegFormer head multiplies two, MixCFN joins two convolutions, linear
+layers run as convolutions), so that what is around them could be left out in silence.
 """
 
 import copy

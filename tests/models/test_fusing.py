@@ -22,7 +22,7 @@ from test_forward import assert_same, tensors
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from families import HRVIT
+from families import GPVIT, HRVIT
 
 
 SIZES = [(40, 40), (33, 47), (9, 70)]
@@ -107,6 +107,25 @@ def test_loss_with_labels(family):
         labels = torch.randint(0, 5, shape)
         loss = model(pixel_values, labels=labels).loss
         torch.testing.assert_close(model.fuse_for_inference()(pixel_values, labels=labels).loss, loss)
+
+
+@torch.no_grad()
+def test_group_maps():
+    pixel_values = torch.randn(1, 3, 40, 40)
+    model = trained(GPVIT.models()[0])
+    for fused, expected in zip(
+        model.fuse_for_inference().group_maps(pixel_values), model.group_maps(pixel_values), strict=True
+    ):
+        torch.testing.assert_close(fused, expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_autocast(family):
+    pixel_values = torch.randn(2, 3, 40, 40)
+    for model in models(family):
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs, expected = model.fuse_for_inference()(pixel_values), model(pixel_values)
+        assert_same(outputs, expected, atol=0.1 * largest(expected), rtol=0, check_dtype=False)
 
 
 @torch.no_grad()
