@@ -260,6 +260,23 @@ def test_hooks_that_change_something_do(family):
         assert not different(model(**batch), expected)
 
 
+@torch.no_grad()
+def test_accelerate_hooks_that_change_something_do(family):
+    hooks = pytest.importorskip("accelerate.hooks")
+
+    class Noise(hooks.ModelHook):
+        def post_forward(self, module, output):
+            return with_noise(output)
+
+    for model in models_with_heads(family, **family.shallow):
+        batch = inputs(model, family)
+        expected = model(**batch)
+        for name, module in layers(model, (nn.Linear, nn.Conv2d)).items():
+            hooks.add_hook_to_module(module, Noise())
+            assert different(model(**batch), expected), name
+            hooks.remove_hook_from_module(module)
+
+
 def with_noise(value):
     return value + 10 * torch.randn_like(value)
 
