@@ -27,7 +27,15 @@ HUB = ["jinja2>=3"]
 ONNX = ["onnx>=1.18", "onnxruntime>=1.21", "onnxscript>=0.5"]
 BENCHMARK = ["matplotlib>=3.8", "timm>=1.0"]
 NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"]
-DEV = ["parameterized>=0.9", "pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", "torchmetrics>=1.4"]
+DEV = [
+    "parameterized>=0.9",
+    "peft>=0.17",
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "ruff>=0.9",
+    "torchao>=0.14",
+    "torchmetrics>=1.4",
+]
 
 
 class BuildWithCards(build_py):

@@ -139,7 +139,7 @@ def test_info_of_a_segmentor_at_a_size(capsys):
     task = ("--task", "semantic-segmentation")
     head, square = figures(capsys, "hrvit-nano", *task)
     assert head == "hrvit-nano: HRViTForSemanticSegmentation with 150 labels"
-    assert square["multiply-adds"] == 1.28
+    assert square["multiply-adds"] == 1.30
     _, wide = figures(capsys, "hrvit-nano", *task, "--image_size", 512, 1024)
     assert wide["activations at their peak"] == pytest.approx(2 * square["activations at their peak"], rel=0.1)
     assert wide["weights"] == square["weights"]

@@ -336,7 +336,7 @@ def test_cost_is_that_of_the_readme():
     card = str(model_card(model, image_processor_for(model, image_size=224), model_name="m"))
     assert "| 585,128 | 0.48 GMAC |" in card
     model = HRViTForSemanticSegmentation(HRViTConfig.from_preset("hrvit-nano", num_labels=150))
-    assert f"| {model.num_parameters():,} | 1.28 GMAC |" in str(model_card(model, model_name="m"))
+    assert f"| {model.num_parameters():,} | 1.30 GMAC |" in str(model_card(model, model_name="m"))
 
 
 def test_memory_is_that_of_the_precision():

@@ -29,13 +29,11 @@ from transformers.models.upernet.modeling_upernet import UperNetConvModule
 from transformers.utils import output_capturing
 
 from .decode_head import SegformerHead, resize_bilinear
-from .layers import ConvBN, at_least_float32, may_compose_weights
+from .layers import HOOKS, ConvBN, activate, at_least_float32, conv_channels_last, is_plain_weight, may_compose_weights
 
 
 # Modules with a BatchNorm called `batch_norm`, and where in them the layer is that it follows.
 NORMED_LAYERS = {ConvBN: "convolution", UperNetConvModule: "conv"}
-
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class FusedSegformerHead(nn.Module):
@@ -55,8 +53,8 @@ class FusedSegformerHead(nn.Module):
         """Maps (B, C_i, H_i, W_i), finest first -> logits (B, num_labels, H_0, W_0)."""
         size = feature_maps[0].shape[-2:]
         levels = zip(self.levels, feature_maps, strict=True)
-        fused = reduce(torch.add, [resize_bilinear(level(feature_map), size) for level, feature_map in levels])
-        return self.classifier(F.relu(fused))
+        fused = reduce(torch.Tensor.add_, [resize_bilinear(level(feature_map), size) for level, feature_map in levels])
+        return self.classifier(F.relu(fused, inplace=True))
 
 
 class FusedMixCFN(nn.Module):
@@ -78,8 +76,8 @@ class FusedMixCFN(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """(B, h, w, C) -> (B, h, w, C)."""
-        hidden_states = self.fc1(self.norm(hidden_states)).permute(0, 3, 1, 2)
-        return self.fc2(self.activation(self.convolution(hidden_states).permute(0, 2, 3, 1)))
+        mixed = conv_channels_last(self.convolution, self.fc1(self.norm(hidden_states)))
+        return self.fc2(activate(self.activation, mixed, self.convolution))
 
 
 def composed_segformer_head(head: SegformerHead) -> nn.Module:
@@ -124,7 +122,7 @@ def _check_plain(model: nn.Module) -> None:
 
 
 def _obstacle(module: nn.Module) -> str | None:
-    hooks = [hook for kind in _HOOKS for hook in getattr(module, kind).values()]
+    hooks = [hook for kind in HOOKS for hook in getattr(module, kind).values()]
     if "forward" in vars(module):
         return "has another forward (as accelerate's offloading gives it)"
     # those by which transformers records outputs are installed anew in a copy
@@ -134,13 +132,9 @@ def _obstacle(module: nn.Module) -> str | None:
         return "has parametrised weights"
     if hasattr(module, "base_layer"):
         return "has an adapter"
-    if not all(map(_is_plain_weight, module.parameters(recurse=False))):
+    if not all(map(is_plain_weight, module.parameters(recurse=False))):
         return "has quantised or offloaded weights"
     return None
-
-
-def _is_plain_weight(weight: torch.Tensor) -> bool:
-    return type(weight) is nn.Parameter and weight.is_floating_point() and weight.device.type != "meta"
 
 
 def _fold_batch_norm(module: nn.Module, path: str) -> None:

@@ -154,11 +154,15 @@ def eager_attention_forward(
 _MAX_SHORT_WEIGHTS = 2**22
 
 
+def is_eager_float32_on_cpu(hidden_states: torch.Tensor) -> bool:
+    """Whether what follows runs in float32 on a CPU as it is written; compilers and autocast choose for themselves."""
+    is_float32_on_cpu = hidden_states.device.type == "cpu" and hidden_states.dtype == torch.float32
+    return is_float32_on_cpu and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+
+
 def is_short_attention(query: torch.Tensor, key: torch.Tensor) -> bool:
     """Whether `short_attention_forward` is faster than SDPA for (B, heads, L, D) queries and (B, heads, S, D) keys."""
-    if query.device.type != "cpu" or query.dtype != torch.float32 or torch.compiler.is_compiling():
-        return False
-    return query.shape[:3].numel() * key.shape[2] <= _MAX_SHORT_WEIGHTS
+    return is_eager_float32_on_cpu(query) and query.shape[:3].numel() * key.shape[2] <= _MAX_SHORT_WEIGHTS
 
 
 def short_attention_forward(
@@ -292,16 +296,12 @@ class PointwiseLinear(nn.Linear):
         return output.permute(0, 2, 3, 1).reshape(*hidden_states.shape[:-1], self.out_features)
 
     def _is_faster_as_convolution(self, hidden_states: torch.Tensor) -> bool:
-        # compilers choose kernels themselves, and tensor subclasses know linear layers only
-        if (
-            hidden_states.device.type != "cpu"
-            or torch.compiler.is_compiling()
-            or type(self.weight) is not nn.Parameter
-        ):
+        # tensor subclasses know linear layers only
+        if not is_eager_float32_on_cpu(hidden_states) or type(self.weight) is not nn.Parameter:
             return False
         has_choice = torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
-        is_float32 = self.weight.dtype == hidden_states.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        return has_choice and is_float32 and hidden_states.numel() >= _MIN_ROWS * self.in_features
+        has_rows = hidden_states.numel() >= _MIN_ROWS * self.in_features
+        return has_choice and has_rows and self.weight.dtype == torch.float32
 
 
 class ConvBN(nn.Module):
@@ -334,7 +334,7 @@ class ConvBNReLU(ConvBN):
 
 
 _PLAIN_MODULES = (nn.Linear, PointwiseLinear, nn.Conv2d, nn.BatchNorm2d, ConvBNReLU, GELUActivation)
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def may_compose_weights(*modules: nn.Module) -> bool:
@@ -346,7 +346,7 @@ def may_compose_weights(*modules: nn.Module) -> bool:
     """
     weights = [weight for module in modules for weight in module.parameters(recurse=False)]
     kinds = {(weight.dtype, weight.device) for weight in weights}
-    return len(kinds) == 1 and all(map(is_plain_module, modules)) and all(map(_is_plain_weight, weights))
+    return len(kinds) == 1 and all(map(is_plain_module, modules)) and all(map(is_plain_weight, weights))
 
 
 def activate(activation: nn.Module, hidden_states: torch.Tensor, *sources: nn.Module) -> torch.Tensor:
@@ -364,11 +364,12 @@ def activate(activation: nn.Module, hidden_states: torch.Tensor, *sources: nn.Mo
 def is_plain_module(module: nn.Module) -> bool:
     """Whether it is exactly one of `_PLAIN_MODULES`, without hooks."""
     # accelerate hooks a module by giving the instance another `forward`
-    is_hooked = "forward" in vars(module) or any(getattr(module, hooks) for hooks in _HOOKS)
+    is_hooked = "forward" in vars(module) or any(getattr(module, hooks) for hooks in HOOKS)
     return type(module) in _PLAIN_MODULES and not is_hooked
 
 
-def _is_plain_weight(weight: torch.Tensor) -> bool:
+def is_plain_weight(weight: torch.Tensor) -> bool:
+    """Whether it is a floating-point parameter of PyTorch's own type, and here."""
     return type(weight) is nn.Parameter and weight.is_floating_point() and weight.device.type != "meta"
 
 
