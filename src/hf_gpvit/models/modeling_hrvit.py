@@ -306,7 +306,8 @@ class HRViTMixCFN(GradientCheckpointingLayer):
     def mix(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """(B, h, w, hidden) -> the same: 3x3 on the first half of the channels, 5x5 on the second."""
         small, large = self.convolution3, self.convolution5
-        if may_compose_weights(small, large):
+        # gradients for the zeros would cost more than that saves
+        if not torch.is_grad_enabled() and may_compose_weights(small, large):
             # zeros around a 3x3 kernel make it a 5x5 one: cheaper than taking the halves apart and together
             weight = torch.cat([F.pad(small.weight, (1, 1, 1, 1)), large.weight])
             bias = torch.cat([small.bias, large.bias])
