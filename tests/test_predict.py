@@ -276,8 +276,11 @@ def test_script_on_a_segmentor(segmentor, photos):
 def test_script_ends_errors_with_one_message(segmentor, photos):
     answer = run("--model", segmentor[0], "photos", "--window_stride", "8")
     assert answer.returncode == 1
-    assert answer.stderr.strip() == "predict.py: window_stride needs a window_size, got window_stride=8 alone."
+    # libraries that are installed may print warnings before
+    last = answer.stderr.splitlines()[-1]
+    assert last == "predict.py: window_stride needs a window_size, got window_stride=8 alone."
+    assert "Traceback" not in answer.stderr
     assert not (photos / "outputs").exists()
     answer = run("--model", segmentor[0], "nowhere")
     assert answer.returncode == 1
-    assert answer.stderr.startswith("predict.py: nowhere does not exist")
+    assert answer.stderr.splitlines()[-1].startswith("predict.py: nowhere does not exist")

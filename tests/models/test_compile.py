@@ -21,13 +21,13 @@ from test_forward import assert_same
 from torch._dynamo.testing import CompileCounter
 
 
-# The trunk alone is also a part of the others, and the heads compile alike.
+# The trunk alone is also a part of the others, the heads compile alike, and other tests compile classifiers.
 each_class = pytest.mark.parametrize(
     "index",
     [
         pytest.param(0, id="model", marks=pytest.mark.slow),
         pytest.param(1, id="backbone"),
-        pytest.param(2, id="classifier"),
+        pytest.param(2, id="classifier", marks=pytest.mark.slow),
         pytest.param(3, id="segformer", marks=pytest.mark.slow),
         pytest.param(4, id="upernet"),
     ],
