@@ -29,7 +29,16 @@ from transformers.models.upernet.modeling_upernet import UperNetConvModule
 from transformers.utils import output_capturing
 
 from .decode_head import SegformerHead, resize_bilinear
-from .layers import HOOKS, ConvBN, activate, at_least_float32, conv_channels_last, is_plain_weight, may_compose_weights
+from .layers import (
+    HOOKS,
+    ConvBN,
+    activate,
+    at_least_float32,
+    conv_channels_last,
+    is_plain_weight,
+    joined_depthwise,
+    may_compose_weights,
+)
 
 
 # Modules with a BatchNorm called `batch_norm`, and where in them the layer is that it follows.
@@ -60,17 +69,16 @@ class FusedSegformerHead(nn.Module):
 class FusedMixCFN(nn.Module):
     """An `HRViTMixCFN` with one depthwise convolution instead of two.
 
-    Zeros around a 3x3 kernel make it a 5x5 one: cheaper than taking the halves of the channels apart and together.
+    That is cheaper than taking the halves of the channels apart and together.
     """
 
     def __init__(self, mlp: nn.Module):
         super().__init__()
         _check_composable(mlp.convolution3, mlp.convolution5)
-        small, large = mlp.convolution3, mlp.convolution5
-        weight = torch.cat([F.pad(small.weight, (1, 1, 1, 1)), large.weight])
+        weight, bias = joined_depthwise(mlp.convolution3, mlp.convolution5)
         self.norm = mlp.norm
         self.fc1 = mlp.fc1
-        self.convolution = _convolution(weight, torch.cat([small.bias, large.bias]), padding=2, groups=len(weight))
+        self.convolution = _convolution(weight, bias, padding=2, groups=len(weight))
         self.activation = mlp.activation
         self.fc2 = mlp.fc2
 

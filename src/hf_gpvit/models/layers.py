@@ -349,6 +349,14 @@ def may_compose_weights(*modules: nn.Module) -> bool:
     return len(kinds) == 1 and all(map(is_plain_module, modules)) and all(map(is_plain_weight, weights))
 
 
+def joined_depthwise(small: nn.Conv2d, large: nn.Conv2d) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias of one depthwise 5x5 convolution: `small`, 3x3, on the first channels, `large` on the others.
+
+    Zeros around a 3x3 kernel make it a 5x5 one.
+    """
+    return torch.cat([F.pad(small.weight, (1, 1, 1, 1)), large.weight]), torch.cat([small.bias, large.bias])
+
+
 def activate(activation: nn.Module, hidden_states: torch.Tensor, *sources: nn.Module) -> torch.Tensor:
     """`activation(hidden_states)`, in place in inference where nobody else sees what `sources` have made.
 

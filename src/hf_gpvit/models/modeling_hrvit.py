@@ -65,6 +65,7 @@ from .layers import (
     depthwise_channels_last,
     drop_path_schedule,
     in_own_precision,
+    joined_depthwise,
     may_compose_weights,
     merge_windows,
     pad_to_windows,
@@ -308,9 +309,8 @@ class HRViTMixCFN(GradientCheckpointingLayer):
         small, large = self.convolution3, self.convolution5
         # gradients for the zeros would cost more than that saves
         if not torch.is_grad_enabled() and may_compose_weights(small, large):
-            # zeros around a 3x3 kernel make it a 5x5 one: cheaper than taking the halves apart and together
-            weight = torch.cat([F.pad(small.weight, (1, 1, 1, 1)), large.weight])
-            bias = torch.cat([small.bias, large.bias])
+            # cheaper than taking the halves apart and together
+            weight, bias = joined_depthwise(small, large)
             pixels = hidden_states.permute(0, 3, 1, 2)
             return F.conv2d(pixels, weight, bias, padding=2, groups=len(bias)).permute(0, 2, 3, 1)
         halves = zip((small, large), hidden_states.chunk(2, dim=-1), strict=True)
