@@ -22,6 +22,7 @@ import torch
 from transformers import AutoModelForImageClassification, AutoModelForSemanticSegmentation
 
 import hf_gpvit_cli
+from elsewhere import without
 from hf_gpvit.conversion import convert_checkpoint
 from hf_gpvit.hub import save_for_hub
 from official import LOGITS, REFERENCES, arrays, image, needs_references
@@ -30,20 +31,9 @@ from official import LOGITS, REFERENCES, arrays, image, needs_references
 pytestmark = [pytest.mark.slow, needs_references]
 
 # Loads a folder without the package and torchvision, as remote code.
-LOAD_ELSEWHERE = """
-import sys
-from importlib.machinery import PathFinder
-
-
-class Finder(PathFinder):
-    @classmethod
-    def find_spec(cls, fullname, path=None, target=None):
-        is_blocked = fullname.partition(".")[0] in ("hf_gpvit", "torchvision")
-        return None if is_blocked else super().find_spec(fullname, path, target)
-
-
-sys.meta_path[sys.meta_path.index(PathFinder)] = Finder
-
+LOAD_ELSEWHERE = (
+    without("hf_gpvit", "torchvision")
+    + """
 import torch
 import transformers
 
@@ -53,6 +43,7 @@ assert "hf_gpvit" not in sys.modules
 with torch.inference_mode():
     torch.save(model(torch.load("pixel_values.pt")).logits, "logits.pt")
 """
+)
 
 HEADS = [None, "segformer", "upernet"]
 OFFICIAL = [

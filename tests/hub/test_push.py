@@ -26,6 +26,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import ViTConfig, ViTModel
 
+from elsewhere import without
 from fake_hub import READ_TOKEN, TOKEN, Fault, Repo, hub_environment, running_hub
 from families import GPVIT, HRVIT
 from hf_gpvit.data import image_processor_for
@@ -52,18 +53,9 @@ print(json.dumps(results))
 """
 
 # Loads from the Hub as somebody without the package does.
-LOAD = """
-import sys
-from importlib.machinery import PathFinder
-
-
-class Finder(PathFinder):
-    @classmethod
-    def find_spec(cls, fullname, path=None, target=None):
-        return None if fullname.partition(".")[0] == "hf_gpvit" else super().find_spec(fullname, path, target)
-
-
-sys.meta_path[sys.meta_path.index(PathFinder)] = Finder
+LOAD = (
+    without("hf_gpvit")
+    + """
 import torch, transformers
 loaded = {}
 for name in ("AutoModel", "AutoModelForImageClassification", "AutoBackbone"):
@@ -75,6 +67,7 @@ for task, name in (("image-classification", "you/classifier"), ("image-segmentat
     loaded[task] = [result["label"] for result in run(sys.argv[2])]
 torch.save(loaded, sys.argv[1])
 """
+)
 
 
 @pytest.fixture(scope="module")

@@ -236,7 +236,7 @@ def foreign_layer(module):
         (lambda layer: layer.register_full_backward_hook(lambda module, inputs, outputs: None), "has hooks"),
         (lambda layer: nn.utils.parametrize.register_parametrization(layer, "weight", Doubled()), "parametrised"),
         (lambda layer: layer.to("meta"), "quantised or offloaded"),
-        (other_forward, "has another forward"),
+        (other_forward, "has hooks or another forward"),
         (foreign_layer, "ForeignConv2d"),
     ],
     ids=["pre-hook", "backward-hook", "parametrisation", "meta", "forward", "class"],

@@ -104,11 +104,13 @@ class SegformerHead(nn.Module):
         batch_norm = self.fusion.batch_norm
         is_constant = is_plain_module(batch_norm) and not batch_norm.training
         with maybe_autocast(feature_maps[0].device.type, enabled=False):
-            weights, bias = self._composed_weights()
+            weights, bias = self.composed_weights()
             if is_constant:
                 scale = batch_norm.weight * torch.rsqrt(batch_norm.running_var + batch_norm.eps)
-                weights = [(scale[:, None] * weight).to(weight.dtype) for weight in weights]
-                bias = (scale * (bias - batch_norm.running_mean) + batch_norm.bias).to(bias.dtype)
+                weights = [scale[:, None] * weight for weight in weights]
+                bias = scale * (bias - batch_norm.running_mean) + batch_norm.bias
+            dtype = self.fusion.convolution.weight.dtype
+            weights, bias = [weight.to(dtype) for weight in weights], bias.to(dtype)
         biases = [bias] + [None] * (len(weights) - 1)
         fused = [
             resize_bilinear(F.conv2d(maps, weight[..., None, None], bias), size)
@@ -117,12 +119,14 @@ class SegformerHead(nn.Module):
         fused = reduce(torch.Tensor.add_, fused)
         return fused if is_constant else batch_norm(fused)
 
-    def _composed_weights(self) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """F_i P_i for each level, and the sum of F_i b_i."""
-        parts = self.fusion.convolution.weight.flatten(1).chunk(len(self.levels), dim=1)
+    def composed_weights(self) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """F_i P_i (C, C_i) for each level, and the sum of F_i b_i (C,) with the fusing bias, in at least float32."""
+        fusion = self.fusion.convolution
+        parts = at_least_float32(fusion.weight).flatten(1).chunk(len(self.levels), dim=1)
         pairs = list(zip(parts, self.levels, strict=True))
-        weights = [part @ level.weight.flatten(1) for part, level in pairs]
-        return weights, reduce(torch.add, [part @ level.bias for part, level in pairs])
+        weights = [part @ at_least_float32(level.weight).flatten(1) for part, level in pairs]
+        biases = [part @ at_least_float32(level.bias) for part, level in pairs]
+        return weights, reduce(torch.add, biases if fusion.bias is None else [fusion.bias, *biases])
 
 
 def build_decode_head(config, in_channels: list[int], linear_levels: bool = False) -> nn.Module:

@@ -26,15 +26,13 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval, parametrize
 from transformers.models.upernet.modeling_upernet import UperNetConvModule
-from transformers.utils import output_capturing
 
 from .decode_head import SegformerHead, resize_bilinear
 from .layers import (
-    HOOKS,
     ConvBN,
     activate,
-    at_least_float32,
     conv_channels_last,
+    is_hooked,
     is_plain_weight,
     joined_depthwise,
     may_compose_weights,
@@ -53,8 +51,11 @@ class FusedSegformerHead(nn.Module):
 
     def __init__(self, head: SegformerHead):
         super().__init__()
-        weights, bias = _projected_weights(head)
-        biases = [bias] + [None] * (len(weights) - 1)
+        fusion = head.fusion.convolution
+        _check_composable(fusion, *head.levels)
+        weights, bias = head.composed_weights()
+        weights = [weight[..., None, None].to(fusion.weight.dtype) for weight in weights]
+        biases = [bias.to(fusion.weight.dtype)] + [None] * (len(weights) - 1)
         self.levels = nn.ModuleList(map(_convolution, weights, biases))
         self.classifier = head.classifier
 
@@ -130,12 +131,8 @@ def _check_plain(model: nn.Module) -> None:
 
 
 def _obstacle(module: nn.Module) -> str | None:
-    hooks = [hook for kind in HOOKS for hook in getattr(module, kind).values()]
-    if "forward" in vars(module):
-        return "has another forward (as accelerate's offloading gives it)"
-    # those by which transformers records outputs are installed anew in a copy
-    if any(getattr(hook, "__module__", None) != output_capturing.__name__ for hook in hooks):
-        return "has hooks"
+    if is_hooked(module):
+        return "has hooks or another forward (as accelerate's offloading gives it)"
     if parametrize.is_parametrized(module):
         return "has parametrised weights"
     if hasattr(module, "base_layer"):
@@ -161,18 +158,6 @@ def _check_composable(*layers: nn.Module) -> None:
     if not may_compose_weights(*layers):
         kinds = ", ".join(type(layer).__name__ for layer in layers)
         raise ValueError(f"Only PyTorch's own layers, of one precision, can be fused for inference, got {kinds}.")
-
-
-def _projected_weights(head: SegformerHead) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Kernel of every level times its part of the fusing one, and the sum of their biases."""
-    fusion, dtype = head.fusion.convolution, head.fusion.convolution.weight.dtype
-    _check_composable(fusion, *head.levels)
-    parts = at_least_float32(fusion.weight).flatten(1).chunk(len(head.levels), dim=1)
-    pairs = list(zip(parts, head.levels, strict=True))
-    weights = [part @ at_least_float32(level.weight).flatten(1) for part, level in pairs]
-    biases = [part @ at_least_float32(level.bias) for part, level in pairs]
-    bias = reduce(torch.add, biases, at_least_float32(fusion.bias))
-    return [weight[..., None, None].to(dtype) for weight in weights], bias.to(dtype)
 
 
 def _convolution(weight: torch.Tensor, bias: torch.Tensor | None, padding: int = 0, groups: int = 1) -> nn.Conv2d:

@@ -18,6 +18,7 @@ Convolutions read and write that memory through `permute`, so no layout copy hap
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -157,7 +158,14 @@ _MAX_SHORT_WEIGHTS = 2**22
 def is_eager_float32_on_cpu(hidden_states: torch.Tensor) -> bool:
     """Whether what follows runs in float32 on a CPU as it is written; compilers and autocast choose for themselves."""
     is_float32_on_cpu = hidden_states.device.type == "cpu" and hidden_states.dtype == torch.float32
-    return is_float32_on_cpu and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+    return is_float32_on_cpu and is_full_precision(hidden_states) and not torch.compiler.is_compiling()
+
+
+def is_full_precision(hidden_states: torch.Tensor) -> bool:
+    """Whether what follows is computed in at least float32, and not in what autocast would make of it."""
+    device_type = hidden_states.device.type
+    is_autocast = torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+    return hidden_states.dtype in (torch.float32, torch.float64) and not is_autocast
 
 
 def is_short_attention(query: torch.Tensor, key: torch.Tensor) -> bool:
@@ -197,9 +205,7 @@ class RecordedModule(nn.Module):
 
     def __getstate__(self) -> dict:
         hooks = self._forward_hooks
-        kept = {
-            key: hook for key, hook in hooks.items() if getattr(hook, "__module__", None) != output_capturing.__name__
-        }
+        kept = {key: hook for key, hook in hooks.items() if not is_recorder(hook)}
         return self.__dict__ | {"_forward_hooks": type(hooks)(kept)}
 
 
@@ -281,27 +287,38 @@ _MIN_ROWS = 64
 
 
 class PointwiseLinear(nn.Linear):
-    """A linear layer that CPUs compute as a pointwise convolution in float32: the same product by a faster library.
+    """A linear layer that CPUs compute by `pointwise_linear`.
 
-    PyTorch gives matrix products to MKL and convolutions to oneDNN. On CPUs that are not Intel's, MKL makes do with
-    AVX2 where oneDNN takes AVX-512. It is a linear layer to everything else: adapters, quantisation, state dicts.
+    It is a linear layer to everything else: adapters, quantisation, state dicts.
     """
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """(..., in_features) -> (..., out_features)."""
-        if not self._is_faster_as_convolution(hidden_states):
-            return super().forward(hidden_states)
-        pixels = hidden_states.reshape(1, -1, 1, self.in_features).permute(0, 3, 1, 2)
-        output = F.conv2d(pixels, self.weight[..., None, None], self.bias)
-        return output.permute(0, 2, 3, 1).reshape(*hidden_states.shape[:-1], self.out_features)
+        return pointwise_linear(hidden_states, self.weight, self.bias)
 
-    def _is_faster_as_convolution(self, hidden_states: torch.Tensor) -> bool:
-        # tensor subclasses know linear layers only
-        if not is_eager_float32_on_cpu(hidden_states) or type(self.weight) is not nn.Parameter:
-            return False
-        has_choice = torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
-        has_rows = hidden_states.numel() >= _MIN_ROWS * self.in_features
-        return has_choice and has_rows and self.weight.dtype == torch.float32
+
+def pointwise_linear(
+    hidden_states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """`F.linear`, on CPUs in float32 as a pointwise convolution: the same product by a faster library.
+
+    PyTorch gives matrix products to MKL and convolutions to oneDNN. On CPUs that are not Intel's, MKL makes do with
+    AVX2 where oneDNN takes AVX-512.
+    """
+    if not _is_faster_as_convolution(hidden_states, weight):
+        return F.linear(hidden_states, weight, bias)
+    out_features, in_features = weight.shape
+    pixels = hidden_states.reshape(1, -1, 1, in_features).permute(0, 3, 1, 2)
+    output = F.conv2d(pixels, weight[..., None, None], bias)
+    return output.permute(0, 2, 3, 1).reshape(*hidden_states.shape[:-1], out_features)
+
+
+def _is_faster_as_convolution(hidden_states: torch.Tensor, weight: torch.Tensor) -> bool:
+    # tensor subclasses know linear layers only
+    if not is_eager_float32_on_cpu(hidden_states) or type(weight) not in (torch.Tensor, nn.Parameter):
+        return False
+    has_choice = torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
+    return has_choice and hidden_states.shape[:-1].numel() >= _MIN_ROWS and weight.dtype == torch.float32
 
 
 class ConvBN(nn.Module):
@@ -334,7 +351,7 @@ class ConvBNReLU(ConvBN):
 
 
 _PLAIN_MODULES = (nn.Linear, PointwiseLinear, nn.Conv2d, nn.BatchNorm2d, ConvBNReLU, GELUActivation)
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def may_compose_weights(*modules: nn.Module) -> bool:
@@ -371,9 +388,19 @@ def activate(activation: nn.Module, hidden_states: torch.Tensor, *sources: nn.Mo
 
 def is_plain_module(module: nn.Module) -> bool:
     """Whether it is exactly one of `_PLAIN_MODULES`, without hooks."""
+    return type(module) in _PLAIN_MODULES and not is_hooked(module)
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Whether others see or change what `module` computes; recording outputs as transformers does is none of that."""
+    hooks = [hook for kind in _HOOKS for hook in getattr(module, kind).values()]
     # accelerate hooks a module by giving the instance another `forward`
-    is_hooked = "forward" in vars(module) or any(getattr(module, hooks) for hooks in HOOKS)
-    return type(module) in _PLAIN_MODULES and not is_hooked
+    return "forward" in vars(module) or not all(map(is_recorder, hooks))
+
+
+def is_recorder(hook: Callable) -> bool:
+    """Whether it is a hook by which transformers records outputs."""
+    return getattr(hook, "__module__", None) == output_capturing.__name__
 
 
 def is_plain_weight(weight: torch.Tensor) -> bool:

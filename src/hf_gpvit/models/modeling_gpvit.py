@@ -63,9 +63,13 @@ from .layers import (
     depthwise_channels_last,
     drop_path_schedule,
     in_own_precision,
+    is_full_precision,
+    is_hooked,
+    may_compose_weights,
     merge_windows,
     pad_to_windows,
     partition_windows,
+    pointwise_linear,
     window_padding_mask,
 )
 from .modeling_base import HighResolutionPreTrainedModel, SegmentorMixin
@@ -285,6 +289,34 @@ class GPViTGroupAttention(MultiHeadAttention):
         super().__init__(config, num_heads, channels // num_heads)
         self.query_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
 
+    def split_heads(self, states: torch.Tensor) -> torch.Tensor:
+        """(B, L, C) -> (B, heads, L, head_dim)."""
+        return states.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+
+    def scoring(self, groups: torch.Tensor, linear: nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:
+        """What turns image tokens into scores as `linear` and products with the groups' heads would.
+
+        Groups (B, heads, M, head_dim) -> weight (B, heads * M, C), bias (B, heads * M).
+        """
+        groups, head_shape = groups * self.scaling, (self.num_heads, self.head_dim)
+        weight = groups @ linear.weight.unflatten(0, head_shape)
+        bias = groups @ linear.bias.unflatten(0, head_shape)[..., None]
+        return weight.flatten(1, 2), bias.flatten(1)
+
+    def may_compose(self, hidden_states: torch.Tensor, num_group_tokens: int, *linears: nn.Module) -> bool:
+        """Whether `linears` had better be multiplied with the few group tokens than with the many image tokens.
+
+        That takes heads * groups multiplications for each token and channel instead of channels + groups, and those
+        of the weights, which a map of few tokens doesn't pay back. Not where scores would be rounded before the
+        softmax, in half precision, nor where another attention implementation is asked for: the eager one computes
+        as the paper writes it.
+        """
+        batch, length, channels = hidden_states.shape
+        is_cheaper = self.num_heads * num_group_tokens < channels + num_group_tokens
+        has_tokens = not statically_known_true(batch * length < channels)
+        is_chosen = self.config._attn_implementation == "sdpa" and is_full_precision(hidden_states)
+        return is_cheaper and has_tokens and is_chosen and may_compose_weights(*linears)
+
 
 class GPViTGrouping(GPViTGroupAttention):
     """Feature grouping (Equation 2): every group token gathers a weighted sum of image tokens per head."""
@@ -299,9 +331,18 @@ class GPViTGrouping(GPViTGroupAttention):
         self, group_tokens: torch.Tensor, hidden_states: torch.Tensor, output_group_attentions: bool | None = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(1, M, C), (B, N, C) -> grouped features (B, M, C), weights (B, heads, M, N) or None."""
-        query = self.query_norm(group_tokens).expand(hidden_states.shape[0], -1, -1)
-        value = self.key_norm(hidden_states)
+        query, value = self.query_norm(group_tokens), self.key_norm(hidden_states)
+        if not output_group_attentions and self.may_compose(value, group_tokens.shape[1], self.key):
+            return self.gather(query, value), None
+        query = query.expand(hidden_states.shape[0], -1, -1)
         return self.attend(query, self.key(value), value, output_weights=output_group_attentions)
+
+    def gather(self, query: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """`attend(query, key(value), value)`, re-associated: (query W_key) value instead of query (W_key value)."""
+        score_weight, score_bias = self.scoring(self.split_heads(query), self.key)
+        scores = pointwise_linear(value, score_weight[0], score_bias[0]).unflatten(-1, (self.num_heads, -1))
+        weights = scores.softmax(dim=1).permute(0, 2, 3, 1)
+        return (weights @ self.split_heads(value)).transpose(1, 2).flatten(2)
 
 
 class GPViTMixer(nn.Module):
@@ -345,6 +386,20 @@ class GPViTUngrouping(GPViTGroupAttention):
         )
         return self.projection(output), weights
 
+    def scatter(self, hidden_states: torch.Tensor, groups: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """`F.linear(forward(hidden_states, groups)[0], weight)`, re-associated: (B, N, C), (B, M, C) -> (B, N, C).
+
+        Every linear layer of the image tokens, `weight` (C, C) included, is multiplied with keys or values of the
+        groups instead.
+        """
+        groups = self.key_norm(groups)
+        score_weight, score_bias = self.scoring(self.split_heads(self.key(groups)), self.query)
+        scores = torch.baddbmm(score_bias[:, None], self.query_norm(hidden_states), score_weight.transpose(1, 2))
+        weights = scores.unflatten(-1, (self.num_heads, -1)).softmax(dim=-1).flatten(2)
+        output_weight = (weight @ self.projection.weight).unflatten(1, (self.num_heads, -1)).permute(1, 2, 0)
+        value = (self.split_heads(self.value(groups)) @ output_weight).flatten(1, 2)
+        return torch.baddbmm(weight @ self.projection.bias, weights, value)
+
 
 class GPViTGroupPropagation(GradientCheckpointingLayer):
     """The GP Block of Figure 3 (b) up to its FFN: group, propagate, ungroup."""
@@ -369,10 +424,26 @@ class GPViTGroupPropagation(GradientCheckpointingLayer):
     ) -> torch.Tensor:
         """(B, N, C) -> (B, N, C)."""
         groups, _ = self.grouping(self.group_tokens, hidden_states, output_group_attentions)
-        ungrouped, _ = self.ungrouping(hidden_states, self.mixer(groups), output_ungroup_attentions)
-        # The code's order, image tokens first; Equation 6 writes them last.
-        hidden_states = self.projection(torch.cat([hidden_states, self.drop_path(ungrouped)], dim=-1))
+        hidden_states = self.ungroup(hidden_states, self.mixer(groups), output_ungroup_attentions)
         return hidden_states + self.drop_path(self.mlp(self.mlp_norm(hidden_states)))
+
+    def ungroup(
+        self, hidden_states: torch.Tensor, groups: torch.Tensor, output_ungroup_attentions: bool | None = False
+    ) -> torch.Tensor:
+        """(B, N, C), (B, M, C) -> image tokens and what they take from the groups, projected together, (B, N, C)."""
+        # The code's order, image tokens first; Equation 6 writes them last.
+        if output_ungroup_attentions or not self._may_compose_ungrouping(hidden_states):
+            ungrouped, _ = self.ungrouping(hidden_states, groups, output_ungroup_attentions)
+            return self.projection(torch.cat([hidden_states, self.drop_path(ungrouped)], dim=-1))
+        token_weight, group_weight = self.projection.weight.chunk(2, dim=1)
+        ungrouped = self.drop_path(self.ungrouping.scatter(hidden_states, groups, group_weight))
+        return pointwise_linear(hidden_states, token_weight, self.projection.bias) + ungrouped
+
+    def _may_compose_ungrouping(self, hidden_states: torch.Tensor) -> bool:
+        ungrouping = self.ungrouping
+        linears = (ungrouping.query, ungrouping.projection, self.projection)
+        num_group_tokens = self.group_tokens.shape[1]
+        return not is_hooked(ungrouping) and ungrouping.may_compose(hidden_states, num_group_tokens, *linears)
 
 
 class GPViTGroupLayer(GPViTLayer):
