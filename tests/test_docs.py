@@ -30,6 +30,7 @@ from transformers import AutoModelForImageClassification, AutoModelForSemanticSe
 import hf_gpvit_cli
 from fake_hub import hub_environment, running_hub
 from families import GPVIT
+from hf_gpvit import HRViTConfig, HRViTForImageClassification
 from hf_gpvit.data import loading
 from hf_gpvit.hub import save_for_hub
 from official import checkpoint
@@ -98,6 +99,17 @@ def test_train(tmp_path, monkeypatch):
     exec(compile(code, "page", "exec"), namespace)
     assert {"mean_iou", "iou/ground"} <= namespace["metrics"].keys()
     assert type(AutoModelForSemanticSegmentation.from_pretrained("runs/from-python/best")).__name__.startswith("GPViT")
+
+
+def test_frameworks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    HRViTForImageClassification(HRViTConfig.from_preset("hrvit-nano")).save_pretrained("my-classifier")
+    namespace = {}
+    for code in python_blocks("frameworks.md"):
+        exec(compile(code, "page", "exec"), namespace)
+    assert namespace["outputs"].logits.shape == (2, 11, 128, 128)
+    for name in ("model", "detector"):
+        assert any(parameter.grad is not None for parameter in namespace[name].parameters())
 
 
 @pytest.mark.slow
