@@ -30,7 +30,7 @@ from transformers import AutoModelForImageClassification, AutoModelForSemanticSe
 import hf_gpvit_cli
 from fake_hub import hub_environment, running_hub
 from families import GPVIT
-from hf_gpvit import HRViTConfig, HRViTForImageClassification
+from hf_gpvit import GPViTBackbone, HRViTConfig, HRViTForImageClassification
 from hf_gpvit.data import loading
 from hf_gpvit.hub import save_for_hub
 from official import checkpoint
@@ -108,8 +108,9 @@ def test_frameworks(tmp_path, monkeypatch):
     for code in python_blocks("frameworks.md"):
         exec(compile(code, "page", "exec"), namespace)
     assert namespace["outputs"].logits.shape == (2, 11, 128, 128)
-    for name in ("model", "detector"):
-        assert any(parameter.grad is not None for parameter in namespace[name].parameters())
+    pyramid = namespace["detector"].model.backbone.model
+    assert all(parameter.grad is not None for parameter in pyramid.parameters())
+    pyramid.load_state_dict(GPViTBackbone(namespace["backbone_config"]).state_dict())
 
 
 @pytest.mark.slow
