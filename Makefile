@@ -50,7 +50,7 @@ quickstart: $(READY)
 	$(BIN)/python scripts/quickstart.py $(QUICKSTART)
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -m "not conformance"

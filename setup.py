@@ -32,6 +32,7 @@ DEV = [
     "peft>=0.17",
     "pytest>=8",
     "pytest-timeout>=2.3",
+    "pytest-xdist>=3.5",
     "ruff>=0.9",
     "torchao>=0.14",
     "torchmetrics>=1.4",
