@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 from transformers import HfArgumentParser, Trainer, TrainingArguments, set_seed
 
-from hf_gpvit.data import image_processor_for
+from hf_gpvit.data import image_processor_for, to_rgb
 from hf_gpvit.data.loading import load_data
 from hf_gpvit.data.transforms import TrainTransform
 from hf_gpvit.training import build_model
@@ -61,7 +61,7 @@ def main() -> None:
     image_processor = image_processor_for(model, image_size)
 
     def eval_transform(batch):
-        images = [image.convert("RGB") for image in batch["image"]]
+        images = [to_rgb(image) for image in batch["image"]]
         return {"labels": batch["label"]} | image_processor(images, return_tensors="pt")
 
     def accuracy(prediction):

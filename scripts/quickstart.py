@@ -35,7 +35,7 @@ from datasets import Dataset
 from transformers import BaseImageProcessor, HfArgumentParser, PreTrainedModel, Trainer, TrainingArguments, set_seed
 
 from hf_gpvit.command_line import ending_errors
-from hf_gpvit.data import image_processor_for
+from hf_gpvit.data import image_processor_for, to_rgb
 from hf_gpvit.data.folders import load_folder
 from hf_gpvit.data.loading import TARGETS, LoadedData, load_data
 from hf_gpvit.data.transforms import TrainTransform, reduces_labels
@@ -143,7 +143,7 @@ def save_samples(folder: Path, test_set: Dataset, names: list[str]) -> None:
     count = min(NUM_SAMPLES, len(test_set))
     for number, row in enumerate(test_set.select([index * len(test_set) // count for index in range(count)]), start=1):
         sample = {"image": f"{number}.png"}
-        row["image"].convert("RGB").save(folder / sample["image"])
+        to_rgb(row["image"]).save(folder / sample["image"])
         if "annotation" in row:
             sample["annotation"] = f"{number}-annotation.png"
             row["annotation"].save(folder / sample["annotation"])

@@ -73,6 +73,11 @@ def write_metrics(path: str | os.PathLike, metrics: dict[str, float | str]) -> N
     write_whole(path, json.dumps(record, indent=2, ensure_ascii=False))
 
 
+def printable(text: str | os.PathLike) -> str:
+    """The text on one line: line breaks, control characters and broken letters, which names may have, as escapes."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in os.fspath(text))
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -11,10 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Image processors and label sets."""
+"""Image processors, label sets, and pictures of any mode in RGB."""
 
 from .image_processors import image_processor_for
 from .labels import LabelSet, load_label_set
+from .pictures import to_rgb
 
 
-__all__ = ["LabelSet", "image_processor_for", "load_label_set"]
+__all__ = ["LabelSet", "image_processor_for", "load_label_set", "to_rgb"]

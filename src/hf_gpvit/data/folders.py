@@ -24,6 +24,8 @@ from PIL import ExifTags, Image
 from transformers.utils import logging
 
 from ..extras import import_extra
+from ..files import printable
+from .pictures import UnreadablePictureError, naming_unreadable, opened_picture
 
 
 datasets = import_extra("datasets")
@@ -49,10 +51,6 @@ image classification:        semantic segmentation:
                                          2.png
                                      classes.json  (optional: the names of the classes)
 or the same below path/train/ and path/test/ (or val/, valid/, validation/); classes.json stays in path/."""
-
-
-class UnreadablePictureError(ValueError):
-    """A picture can't be decoded; the message names it."""
 
 
 def load_folder(
@@ -243,7 +241,7 @@ def _mask_ids(image: Path, mask: Path, names: list[str] | None) -> set[int]:
             f"{image_size[0]}x{image_size[1]}."
         )
     largest = IGNORE_INDEX - 1 if names is None else len(names) - 1
-    outside = sorted(index for index in ids if index > largest)
+    outside = sorted(index for index in ids if not 0 <= index <= largest)
     if outside:
         source = "expected" if names is None else "classes.json has"
         raise ValueError(
@@ -254,8 +252,16 @@ def _mask_ids(image: Path, mask: Path, names: list[str] | None) -> set[int]:
 
 def _mask_contents(picture: Image.Image) -> tuple[str, tuple[int, int], set[int]]:
     """Mode, size and class ids in one go, so that the mask is decoded once."""
-    counts = np.bincount(np.asarray(picture).ravel()) if picture.mode in MASK_MODES else []
-    return picture.mode, _upright_size(picture), set(np.flatnonzero(counts).tolist()) - {IGNORE_INDEX}
+    return picture.mode, _upright_size(picture), _ids(picture) - {IGNORE_INDEX}
+
+
+def _ids(mask: Image.Image) -> set[int]:
+    if mask.mode not in MASK_MODES:
+        return set()
+    ids = np.asarray(mask).ravel()
+    if mask.mode == "I":  # up to 2**31, which is more than can be counted one by one
+        return set(np.unique(ids).tolist())
+    return set(np.flatnonzero(np.bincount(ids)).tolist())
 
 
 def _class_names(file: Path) -> list[str] | None:
@@ -319,17 +325,16 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _upright_size(picture: Image.Image) -> tuple[int, int]:
-    """(width, height) as `datasets` decodes a photo that the camera marked as turned."""
+    """(width, height) of a photo that the camera marked as turned, once it is decoded."""
+    if picture.format == "TIFF":  # Pillow turns these by itself, and tells their upright size before
+        return picture.size
     turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
     return picture.size[::-1] if turned else picture.size
 
 
 def _read(file: Path, read: Callable[[Image.Image], Any]) -> Any:
-    try:
-        with Image.open(file) as picture:
-            return read(picture)
-    except Exception as error:  # Pillow has a different one for each way in which a file is broken
-        raise UnreadablePictureError(f"Can't read the picture {file}: {error}") from error
+    with naming_unreadable(f"picture {printable(file)}"), opened_picture(file) as picture:
+        return read(picture)
 
 
 def _layout_error(root: Path, problem: str) -> ValueError:

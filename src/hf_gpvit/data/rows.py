@@ -20,11 +20,14 @@ import torch
 from PIL import Image
 
 from ..extras import import_extra
-from .folders import MASK_MODES, UnreadablePictureError
+from ..files import printable
+from .folders import MASK_MODES
+from .pictures import naming_unreadable, opened_picture, to_rgb, upright
 from .transforms import IGNORE_INDEX, annotation_ids
 
 
 datasets = import_extra("datasets")
+is_local_path = import_extra("datasets.utils.file_utils").is_local_path
 
 
 class RowReader:
@@ -61,12 +64,13 @@ class RowReader:
             place: What to call the row in messages, beside the files' names.
 
         Raises:
-            UnreadablePictureError: A picture can't be decoded.
+            UnreadablePictureError: A picture can't be decoded, or not be made RGB.
             ValueError: The label is no class; the annotation is missing, has several channels, another size than its
                 picture or an id that is no class.
         """
         place = f"{place} of the split {self.split}" if self.split else place
-        image = _decode(row["image"], "image", place).convert("RGB")
+        with naming_unreadable(picture_name(row["image"], "image", place)):
+            image = to_rgb(_decoded(row["image"]))
         if self.target == "label":
             return image, self._label(row, place)
         return image, self._ids(row, image, place)
@@ -82,7 +86,8 @@ class RowReader:
         if row["annotation"] is None:
             raise ValueError(f"The {picture_name(row['image'], 'image', place)} has no annotation.")
         name = picture_name(row["annotation"], "annotation", place)
-        annotation = _decode(row["annotation"], "annotation", place)
+        with naming_unreadable(name):
+            annotation = _decoded(row["annotation"])
         if annotation.mode not in MASK_MODES:
             expected = "class ids in one channel, 8 or 16 bits: mode L, P or I;16"
             raise ValueError(f"The {name} has the mode {annotation.mode}; expected {expected}.")
@@ -116,19 +121,22 @@ def undecoded(dataset, target: str):
     return dataset
 
 
-def _decode(picture: Any, column: str, place: str) -> Image.Image:
-    """What `datasets` makes of it, upright where the camera says how; what is decoded already, as it is."""
+def _decoded(picture: Any) -> Image.Image:
+    """The picture in its own mode, upright where the camera says how; one that is decoded already, as it is."""
     if isinstance(picture, Image.Image):
         return picture
-    try:
-        if picture is None:
-            raise ValueError("there is none")
-        return datasets.Image().decode_example(picture)
-    except Exception as error:  # Pillow has a different one for each way in which a file is broken
-        raise UnreadablePictureError(f"Can't read the {picture_name(picture, column, place)}: {error}.") from error
+    if picture is None:
+        raise ValueError("there is none")
+    source = picture["path"] if picture["bytes"] is None else picture["bytes"]
+    if source is None:
+        raise ValueError("it has neither bytes nor a path")
+    if isinstance(source, str) and not is_local_path(source):
+        return datasets.Image().decode_example(picture)  # in an archive or on the Hub
+    with opened_picture(source) as opened:
+        return upright(opened)
 
 
 def picture_name(picture: Any, column: str, place: str) -> str:
     """What to call a picture in messages: its file, if that is known, and its row."""
     path = picture.get("path") if isinstance(picture, dict) else None
-    return f"{column} {path} ({place})" if path else f"{column} in {place}"
+    return f"{column} {printable(path)} ({place})" if path else f"{column} in {place}"

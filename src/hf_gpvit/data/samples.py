@@ -29,7 +29,7 @@ from PIL import Image
 from transformers.utils import logging
 
 from ..extras import import_extra
-from .folders import UnreadablePictureError
+from .pictures import UnreadablePictureError
 from .rows import RowReader, undecoded
 
 

@@ -28,6 +28,8 @@ from torchvision.transforms.v2 import functional as tvF
 from transformers import BaseImageProcessor
 from transformers.image_transforms import get_size_with_aspect_ratio
 
+from .pictures import to_rgb
+
 
 IGNORE_INDEX = 255
 CROP_ATTEMPTS = 10
@@ -279,7 +281,7 @@ class TrainTransform:
         self.finish = _normalize(image_processor)
 
     def __call__(self, batch: dict) -> dict:
-        images = [tv_tensors.Image(image.convert("RGB")) for image in batch["image"]]
+        images = [tv_tensors.Image(to_rgb(image)) for image in batch["image"]]
         if "annotation" not in batch:
             return {
                 "pixel_values": [self.finish(_planar(self.augment(image))) for image in images],

@@ -19,7 +19,9 @@ import torch
 from PIL import Image
 from transformers import BaseImageProcessor, PreTrainedModel
 
+from ..data.pictures import to_rgb
 from .modes import evaluating
+from .pictures import check_resized_size
 
 
 def classify(
@@ -37,17 +39,36 @@ def classify(
         batch_size: Pictures that go through the model at a time. Default 32.
 
     Raises:
-        ValueError: `batch_size` is below 1.
+        ValueError: `batch_size` is below 1, or a picture is one that `classification_inputs` refuses.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
     scores = [torch.empty(0, model.config.num_labels)]
-    with evaluating(model):
-        for start in range(0, len(images), batch_size):
-            batch = [image.convert("RGB") for image in images[start : start + batch_size]]
-            inputs = image_processor(batch, return_tensors="pt").to(model.device, model.dtype)
-            scores.append(_scores(model(**inputs).logits.float(), model.config).cpu())
+    for start in range(0, len(images), batch_size):
+        batch = [classification_inputs(image_processor, image) for image in images[start : start + batch_size]]
+        scores.append(classification_scores(model, torch.cat(batch)))
     return torch.cat(scores)
+
+
+def classification_inputs(image_processor: BaseImageProcessor, image: Image.Image) -> torch.Tensor:
+    """`pixel_values` (1, num_channels, height, width) of a picture, a small part of what a large picture takes.
+
+    Args:
+        image_processor: The one that belongs to the model.
+        image: PIL image of any size and mode; see `hf_gpvit.data.to_rgb`.
+
+    Raises:
+        ValueError: The picture can't be made RGB, or is so thin that resizing it would take gigabytes.
+    """
+    check_resized_size(image_processor, image)
+    return image_processor(to_rgb(image), return_tensors="pt")["pixel_values"]
+
+
+def classification_scores(model: PreTrainedModel, pixel_values: torch.Tensor) -> torch.Tensor:
+    """(B, num_labels) float32 on the CPU, as `classify` gives them, of (B, num_channels, height, width)."""
+    with evaluating(model):
+        outputs = model(pixel_values=pixel_values.to(model.device, model.dtype))
+        return _scores(outputs.logits.float(), model.config).cpu()
 
 
 def _scores(logits: torch.Tensor, config) -> torch.Tensor:

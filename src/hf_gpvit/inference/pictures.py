@@ -14,31 +14,40 @@
 """Finding and reading people's pictures."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+from transformers import BaseImageProcessor
+from transformers.utils import logging
 
+from ..data.pictures import naming_unreadable, opened_picture, to_rgb, upright
+from ..files import printable
+
+
+logger = logging.get_logger(__name__)
 
 # Pillow knows these formats, but can't decode them by itself, or they are no pictures.
-_NOT_DECODED = {"BUFR", "GRIB", "HDF5", "MPEG"}
+_NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG"}
+# Of 255, which most file systems take: `-1-overlay.jpg` or so comes behind.
+_MAX_NAME_BYTES = 200
 
 
 def find_pictures(paths: Sequence[str | os.PathLike]) -> dict[Path, str]:
     """The pictures among files and folders, and a name for each.
 
     Folders are searched recursively for files that by their suffix are pictures that Pillow reads; hidden files and
-    folders are skipped. Files that are named themselves are taken as they are.
+    folders, links to folders, pipes and devices are skipped, and folders that may not be read, with a warning. Files
+    that are named themselves are taken as they are.
 
     Returns:
         Name by file, in the order of `paths` and within a folder sorted. A name is the path below the folder, or the
         file's name, with `/` between folders and without suffix; where several are the same on a file system that
-        ignores case, the later ones get `-1`, `-2`, ...
+        ignores case, the later ones get `-1`, `-2`, ...; very long ones are cut.
 
     Raises:
         FileNotFoundError: One of `paths` doesn't exist.
-        ValueError: There are no pictures.
+        ValueError: There are no pictures, or a path is a pipe, a device or a link that leads nowhere.
     """
     names, taken, seen = {}, set(), set()
     for root in map(Path, paths):
@@ -47,10 +56,10 @@ def find_pictures(paths: Sequence[str | os.PathLike]) -> dict[Path, str]:
                 continue
             seen.add(file.resolve())
             relative = file.relative_to(root) if file != root else Path(file.name)
-            names[file] = _free_name(relative.with_suffix("").as_posix(), taken)
+            names[file] = _free_name(_cut(relative.with_suffix("").as_posix()), taken)
             taken.add(names[file].casefold())
     if not names:
-        raise ValueError(f"There are no pictures in {', '.join(map(str, paths)) or 'an empty list of paths'}.")
+        raise ValueError(f"There are no pictures in {', '.join(map(printable, paths)) or 'an empty list of paths'}.")
     return names
 
 
@@ -58,29 +67,68 @@ def load_picture(path: str | os.PathLike) -> Image.Image:
     """The picture at `path` in RGB and upright, as its EXIF data say.
 
     Of several frames it is the first. 16-bit grey is scaled to 8 bits; transparency is dropped, as in training and in
-    `pipeline`.
+    `pipeline`. Pillow's limit holds: a file of more than twice `PIL.Image.MAX_IMAGE_PIXELS` (179 million pixels) is
+    not decoded.
 
     Raises:
-        ValueError: The file is no picture, or broken.
+        ValueError: The file is no picture, broken, too large, not to be opened, or of floats or integers beyond 16
+            bits. The message names it.
     """
-    try:
-        with Image.open(path) as picture:
-            return _rgb(ImageOps.exif_transpose(picture))
-    except Exception as error:  # Pillow has a different one for each way in which a file is broken
-        raise ValueError(f"Can't read the picture {path}: {error}") from error
+    with naming_unreadable(f"picture {printable(path)}"), opened_picture(path) as picture:
+        return to_rgb(upright(picture))
+
+
+def check_resized_size(image_processor: BaseImageProcessor, image: Image.Image, scale: float = 1.0) -> None:
+    """Refuse a picture so thin that resizing its shorter side makes it larger than any picture may be.
+
+    A line of a hundred thousand pixels is a small file, and many gigabytes once its shorter side has 256.
+
+    Args:
+        image_processor: What would resize it.
+        image: Picture of any mode.
+        scale: Factor of the image processor's size. Default 1.
+
+    Raises:
+        ValueError: It would have more than twice `PIL.Image.MAX_IMAGE_PIXELS`.
+    """
+    size = dict(image_processor.size or {})
+    if not image_processor.do_resize or not size.get("shortest_edge") or size.get("longest_edge"):
+        return  # it doesn't grow, or its longer side is bounded too
+    shorter, longer = sorted(image.size)
+    short_side = scale * size["shortest_edge"]
+    long_side = short_side * longer / shorter
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or float("inf"))
+    if short_side * long_side > limit:
+        raise ValueError(
+            f"image of {image.width}x{image.height} pixels is too thin: with {short_side:.0f} pixels its shorter side "
+            f"would make the longer one {long_side:.0f}, and more than {limit} pixels in all are not resized to."
+        )
 
 
 def _files(root: Path) -> Iterable[Path]:
     if root.is_file():
         return [root]
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} does not exist; expected a picture or a folder of pictures.")
+    if root.is_dir():
+        return sorted(_searched(root))
+    if os.path.lexists(root):
+        raise ValueError(
+            f"{printable(root)} is a pipe, a device or a link that leads nowhere; expected a picture or a folder of "
+            "pictures."
+        )
+    raise FileNotFoundError(f"{printable(root)} does not exist; expected a picture or a folder of pictures.")
+
+
+def _searched(root: Path) -> Iterator[Path]:
     suffixes = _suffixes()
-    return sorted(
-        file
-        for file in root.rglob("*")
-        if file.suffix.lower() in suffixes and not _is_hidden(file.relative_to(root)) and file.is_file()
-    )
+    for folder, folders, files in os.walk(root, onerror=_warn_of_folder):
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        for file in (Path(folder, name) for name in files if not _is_hidden(name)):
+            if file.suffix.lower() in suffixes and file.is_file():
+                yield file
+
+
+def _warn_of_folder(error: OSError) -> None:
+    logger.warning(f"The folder {printable(error.filename)} is left out: {error.strerror}.")
 
 
 def _suffixes() -> set[str]:
@@ -88,9 +136,17 @@ def _suffixes() -> set[str]:
     return {suffix for suffix, name in formats.items() if name in Image.OPEN and name not in _NOT_DECODED}
 
 
-def _is_hidden(path: Path) -> bool:
+def _is_hidden(name: str) -> bool:
     # archives made on a Mac bring `__MACOSX` and `._name` along
-    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    return name.startswith((".", "__MACOSX"))
+
+
+def _cut(name: str) -> str:
+    folder, slash, stem = name.rpartition("/")
+    encoded = os.fsencode(stem)
+    if len(encoded) > _MAX_NAME_BYTES:
+        stem = encoded[:_MAX_NAME_BYTES].decode(errors="ignore")
+    return f"{folder}{slash}{stem}"
 
 
 def _free_name(name: str, taken: set[str]) -> str:
@@ -99,13 +155,3 @@ def _free_name(name: str, taken: set[str]) -> str:
         number += 1
         free = f"{name}-{number}"
     return free
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    # "I" is what Pillow before 11 calls a 16-bit PNG; conversion would cut all of them off at 255
-    if picture.mode.startswith("I"):
-        values = np.asarray(picture).clip(0, 65535)
-        return Image.fromarray((values / 257).round().astype(np.uint8)).convert("RGB")
-    if picture.mode == "P":
-        picture = picture.convert("RGBA")  # a palette may have transparency, of which Pillow would warn
-    return picture.convert("RGB")

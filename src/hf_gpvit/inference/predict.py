@@ -27,9 +27,10 @@ from transformers import AutoImageProcessor, BaseImageProcessor, PreTrainedModel
 from transformers.utils.logging import tqdm
 
 from ..data import load_label_set
-from ..files import atomic_folder
+from ..data.pictures import UnreadablePictureError
+from ..files import atomic_folder, printable
 from ..registration import architecture_task
-from .classification import classify
+from .classification import classification_inputs, classification_scores, classify
 from .loading import AUTO_CLASSES, task_of
 from .pictures import find_pictures, load_picture
 from .segmentation import SegmentationSettings, segment
@@ -71,7 +72,7 @@ def predict_pictures(
         - `predictions`: `[{"label", "score"}, ...]` of a classifier, the best first;
         - `mask`, `overlay` (paths in the folder) and `shares`, `[{"label", "share"}, ...]` of all pixels, the largest
           first, of a segmentor;
-        - or `error`, where it can't be read.
+        - or `error`, one line that names the file, where it can't be read or is too thin. The others go on.
 
     Raises:
         ValueError: There are no pictures, an argument is out of range, or the model has another task.
@@ -91,7 +92,9 @@ def predict_pictures(
             records = list(_classified(loaded, image_processor, names, top_k))
         else:
             records = list(_segmented(loaded, image_processor, names, settings, folder))
-        (folder / "predictions.json").write_text(json.dumps(records, indent=2, ensure_ascii=False), encoding="utf-8")
+        text = json.dumps(records, indent=2, ensure_ascii=False)
+        # bytes of a file's name that are no UTF-8 become the escapes that JSON has for them
+        (folder / "predictions.json").write_text(text, encoding="utf-8", errors="backslashreplace")
     return records
 
 
@@ -145,15 +148,25 @@ def _check_output(output_dir: Path, pictures: Sequence[str | os.PathLike]) -> No
 def _classified(
     model: PreTrainedModel, image_processor: BaseImageProcessor, names: Mapping[Path, str], top_k: int
 ) -> Iterator[dict[str, Any]]:
-    pictures = _loaded(names)
-    while batch := list(islice(pictures, _BATCH_SIZE)):
-        images = [image for _, image in batch if isinstance(image, Image.Image)]
-        scores = iter(classify(model, image_processor, images))
-        for file, image in batch:
-            if isinstance(image, ValueError):
-                yield _failure(file, image)
-                continue
-            yield {"file": file.as_posix(), "predictions": _best(next(scores), model, top_k)}
+    files = iter(tqdm(names, desc="Predicting"))
+    while batch := list(islice(files, _BATCH_SIZE)):
+        # what waits here is as large as the model takes it: eight pictures of full size may be gigabytes
+        inputs = {file: _inputs(image_processor, file) for file in batch}
+        pixel_values = [values for values in inputs.values() if isinstance(values, torch.Tensor)]
+        scores = iter(classification_scores(model, torch.cat(pixel_values)) if pixel_values else ())
+        for file, values in inputs.items():
+            if isinstance(values, torch.Tensor):
+                yield {"file": file.as_posix(), "predictions": _best(next(scores), model, top_k)}
+            else:
+                yield values
+
+
+def _inputs(image_processor: BaseImageProcessor, file: Path) -> torch.Tensor | dict[str, str]:
+    """`pixel_values` of a picture, or the record of why there are none."""
+    try:
+        return classification_inputs(image_processor, load_picture(file))
+    except ValueError as error:
+        return _failure(file, error)
 
 
 def _best(scores: torch.Tensor, model: PreTrainedModel, top_k: int) -> list[dict[str, Any]]:
@@ -171,32 +184,28 @@ def _segmented(
 ) -> Iterator[dict[str, Any]]:
     id2label = model.config.id2label
     palette = color_palette(max(id2label) + 1, label_set_palette(id2label))
-    for file, image in _loaded(names):
+
+    def record(file: Path, name: str) -> dict[str, Any]:
         try:
-            if isinstance(image, ValueError):
-                raise image
+            image = load_picture(file)
             ids = segment(model, image_processor, image, settings).numpy()
         except ValueError as error:
-            yield _failure(file, error)
-            continue
-        paths = {"mask": f"{names[file]}.png", "overlay": f"{names[file]}-overlay.jpg"}
-        (folder / names[file]).parent.mkdir(parents=True, exist_ok=True)
+            return _failure(file, error)
+        paths = {"mask": f"{name}.png", "overlay": f"{name}-overlay.jpg"}
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         _mask(ids, palette).save(folder / paths["mask"])
         _overlay(image, ids, id2label, palette).save(folder / paths["overlay"], quality=90)
-        yield {"file": file.as_posix()} | paths | {"shares": _shares(ids, id2label)}
+        return {"file": file.as_posix()} | paths | {"shares": _shares(ids, id2label)}
 
-
-def _loaded(names: Mapping[Path, str]) -> Iterator[tuple[Path, Image.Image | ValueError]]:
-    """Every file with its picture, or with the error that reading it gave."""
     for file in tqdm(names, desc="Predicting"):
-        try:
-            yield file, load_picture(file)
-        except ValueError as error:
-            yield file, error
+        yield record(file, names[file])
 
 
 def _failure(file: Path, error: ValueError) -> dict[str, str]:
-    return {"file": file.as_posix(), "error": " ".join(str(error).split())}
+    message = " ".join(line.strip() for line in str(error).splitlines())
+    if not isinstance(error, UnreadablePictureError):  # which names the file
+        message = f"{printable(file)}: {message}"
+    return {"file": file.as_posix(), "error": message}
 
 
 def _mask(ids: np.ndarray, palette: np.ndarray) -> Image.Image:

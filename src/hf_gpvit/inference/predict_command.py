@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..command_line import add_segmentation_arguments, command_parser, ending_errors, segmentation_settings
+from ..files import printable
 from .predict import predict_pictures
 
 
@@ -58,7 +59,9 @@ def predictions_table(records: list[dict[str, Any]], top_k: int) -> str:
     lines = {}
     for record in records:
         found = record.get("predictions", record.get("shares", []))[:top_k]
-        lines[record["file"]] = ", ".join(f"{entry['label']} {list(entry.values())[1]:.1%}" for entry in found)
+        lines[printable(record["file"])] = ", ".join(
+            f"{entry['label']} {list(entry.values())[1]:.1%}" for entry in found
+        )
     width = max(map(len, lines))
     return "\n".join(f"{file:<{width}}  {found}" for file, found in lines.items() if found)
 

@@ -21,9 +21,11 @@ import torch
 from PIL import Image
 from transformers import BaseImageProcessor, BatchFeature, PreTrainedModel
 
+from ..data.pictures import to_rgb
 from ..models.decode_head import resize_bilinear
 from ..models.layers import at_least_float32
 from .modes import evaluating
+from .pictures import check_resized_size
 
 
 # All windows of a picture have one size, so what they take in memory is the same for any picture.
@@ -83,9 +85,11 @@ def segmentation_inputs(
             transformers cuts them off: for about one picture in 64 a side differs by one multiple. Default: none.
 
     Raises:
-        ValueError: The picture is so thin that a side would shrink to nothing.
+        ValueError: The picture is so thin that a side would shrink to nothing, or the other grow to gigabytes; or it
+            can't be made RGB.
     """
-    picture = image.convert("RGB")
+    check_resized_size(image_processor, image, scale)
+    picture = to_rgb(image)
     options = {"return_tensors": "pt"}
     if scale != 1:
         options |= {"do_resize": True, "size": _scaled_size(image_processor, picture, scale)}
@@ -197,8 +201,10 @@ def segment(
     passes = _passes(model, image_processor, image, settings or SegmentationSettings())
     size = (image.height, image.width)
     with torch.inference_mode():
-        bands = [_scores(passes, size, start, stop).argmax(dim=0) for start, stop in _bands(len(passes[0]), *size)]
-        return torch.cat(bands).cpu()
+        ids = torch.empty(size, dtype=torch.int64)
+        for start, stop in _bands(len(passes[0]), *size):
+            ids[start:stop] = _scores(passes, size, start, stop).argmax(dim=0)
+        return ids
 
 
 def _check_pixels(field: str, value: int) -> None:

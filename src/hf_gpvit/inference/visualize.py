@@ -28,6 +28,7 @@ import torch
 from PIL import Image
 from transformers import PreTrainedModel
 
+from ..data.pictures import to_rgb
 from ..extras import import_extra
 from ..models.layers import check_pixel_values, merge_windows, window_grid
 
@@ -96,7 +97,7 @@ def overlay_segmentation(
     ids = _checked_segmentation_map(segmentation_map, image, id2label, ignore_index)
     colors = color_palette(max(id2label) + 1, palette)
     labelled = ids != ignore_index
-    pixels = np.asarray(image.convert("RGB"))
+    pixels = np.asarray(to_rgb(image))
     blended = _blend(pixels, colors[np.where(labelled, ids, 0)], alpha)
     picture = Image.fromarray(np.where(labelled[..., None], blended, pixels))
     if not legend or not labelled.any():
@@ -168,7 +169,7 @@ def overlay_heatmap(
     values = values / max(values.max(), np.finfo(np.float32).tiny)
     resized = Image.fromarray(values).resize(image.size, Image.Resampling.BILINEAR)
     colors = colormaps[colormap](np.asarray(resized), bytes=True)[..., :3]
-    return Image.fromarray(_blend(np.asarray(image.convert("RGB")), colors, alpha))
+    return Image.fromarray(_blend(np.asarray(to_rgb(image)), colors, alpha))
 
 
 def group_heatmaps(
@@ -451,7 +452,7 @@ def _wrap(text: str, width: int, size: int) -> list[str]:
 
 def _with_height(image: Image.Image, height: int) -> Image.Image:
     width = max(round(image.width * height / image.height), 1)
-    return image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    return to_rgb(image).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _tile(rows: Sequence[Sequence[Image.Image]], gap: int = 0) -> Image.Image:

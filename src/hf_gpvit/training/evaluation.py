@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,11 +24,11 @@ from PIL import Image
 from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.utils.logging import tqdm
 
-from ..data.folders import UnreadablePictureError
+from ..data.pictures import UnreadablePictureError
 from ..data.rows import RowReader, picture_name, undecoded
 from ..data.transforms import reduces_labels
 from ..extras import import_extra
-from ..inference.classification import classify
+from ..inference.classification import classification_inputs, classification_scores
 from ..inference.segmentation import SegmentationSettings, segment
 from ..metrics import MeanIoU, TopKAccuracy
 
@@ -112,11 +112,11 @@ def _count_pictures(
     model: PreTrainedModel, image_processor: BaseImageProcessor, samples: _Samples, batch_size: int
 ) -> TopKAccuracy:
     metric = TopKAccuracy(num_labels=model.config.num_labels)
-    iterator = iter(samples)
-    while batch := list(itertools.islice(iterator, batch_size)):
-        _, images, labels = zip(*batch, strict=True)
-        probabilities = classify(model, image_processor, list(images), batch_size)
-        metric.add_batch(predictions=probabilities, references=labels)
+    # what waits for its batch is what the model takes: pictures of full size may be gigabytes
+    inputs = ((_named(name, classification_inputs, image_processor, image), label) for name, image, label in samples)
+    while batch := list(itertools.islice(inputs, batch_size)):
+        pixel_values, labels = zip(*batch, strict=True)
+        metric.add_batch(predictions=classification_scores(model, torch.cat(pixel_values)), references=labels)
     return metric
 
 
@@ -131,12 +131,17 @@ def _count_pixels(
         num_labels=config.num_labels, ignore_index=config.semantic_loss_ignore_index, id2label=config.id2label
     )
     for name, image, ids in samples:
-        try:
-            prediction = segment(model, image_processor, image, settings)
-        except ValueError as error:
-            raise ValueError(f"The {name}: {error}") from error
+        prediction = _named(name, segment, model, image_processor, image, settings)
         metric.add(prediction=prediction, reference=ids)
     return metric
+
+
+def _named(name: str, function: Callable, *arguments: Any) -> Any:
+    """What the function gives; its errors name the picture."""
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        raise ValueError(f"The {name}: {error}") from error
 
 
 class _Samples:

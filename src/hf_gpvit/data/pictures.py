@@ -1,0 +1,120 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The one place where files and bytes that nobody has looked at become pictures."""
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+
+# Pillow hands these to Ghostscript: what lies in the file would run as a program.
+_PROGRAMS = ("EPS",)
+_GREATEST_OF_16_BITS = 65535
+_SCALED_TO_8_BITS = (np.arange(_GREATEST_OF_16_BITS + 1) / 257).round().astype(np.uint8)
+
+
+class UnreadablePictureError(ValueError):
+    """A picture can't be decoded; the message names it."""
+
+
+@contextmanager
+def naming_unreadable(name: str) -> Iterator[None]:
+    """Errors inside become an `UnreadablePictureError` with this name and the reason."""
+    try:
+        yield
+    except Exception as error:  # Pillow has a different one for each way in which a file is broken
+        raise UnreadablePictureError(f"Can't read the {name}: {_reason(error)}.") from error
+
+
+@contextmanager
+def opened_picture(source: str | os.PathLike | bytes) -> Iterator[Image.Image]:
+    """A picture whose header is read and whose pixels are not, in the mode of its file.
+
+    The file is read rather than mapped into memory, so that one that shrinks meanwhile is an error and not the end of
+    the process.
+
+    Args:
+        source: Path, or what the file holds.
+
+    Raises:
+        OSError, ValueError, ...: What Pillow says of a broken file, or of one with more than twice
+            `PIL.Image.MAX_IMAGE_PIXELS`; or the source is no regular file, empty, without pixels or a program.
+    """
+    if not isinstance(source, bytes):
+        _check_is_file(source)
+    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+        if not file.read(1):
+            raise ValueError("it is empty")
+        with Image.open(file) as picture:
+            if picture.format in _PROGRAMS:
+                raise ValueError(f"it is a program that draws a picture ({picture.format}), which is not run")
+            if 0 in picture.size:
+                raise ValueError("it has no pixels")
+            yield picture
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """The picture decoded, turned as its EXIF data say, and without its file."""
+    return ImageOps.exif_transpose(picture)
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """The picture in RGB, 8 bits a channel; one that is RGB already as it is.
+
+    16-bit grey is scaled, where Pillow's `convert` cuts all off at 255. Transparency is dropped, as in `pipeline`:
+    what shows is the colour that transparent pixels hide. Colour profiles are left alone.
+
+    Raises:
+        ValueError: The pixels are floats or integers beyond 16 bits, of which nothing says what is white, or Pillow
+            can't convert their mode.
+    """
+    if picture.mode == "RGB":
+        return picture
+    if picture.mode == "F":
+        raise ValueError("its pixels are floats, of which nothing says what is white; store it with 8 or 16 bits")
+    if picture.mode.startswith("I"):
+        return _with_8_bits(picture).convert("RGB")
+    if picture.mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")  # Pillow would warn of what is lost otherwise
+    return picture.convert("RGB")
+
+
+def _with_8_bits(picture: Image.Image) -> Image.Image:
+    # "I" is what Pillow before 11 calls a 16-bit PNG, and what it makes of a 16-bit PGM
+    values = np.asarray(picture)
+    least, greatest = values.min(), values.max()
+    if least < 0 or greatest > _GREATEST_OF_16_BITS:
+        raise ValueError(
+            f"its pixels are integers from {least} to {greatest}; expected 8 or 16 bits, 0 to {_GREATEST_OF_16_BITS}"
+        )
+    return Image.fromarray(_SCALED_TO_8_BITS[values])
+
+
+def _check_is_file(path: str | os.PathLike) -> None:
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):  # reading from a pipe waits for somebody to write
+        raise ValueError("it is a folder" if stat.S_ISDIR(mode) else "it is a pipe or a device, not a regular file")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no picture of a format that Pillow knows, or its beginning is broken"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).rstrip(".") or type(error).__name__
