@@ -20,15 +20,18 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from pathlib import Path
 
+from huggingface_hub.errors import StrictDataclassError
+
 from .inference import SegmentationSettings
 
 
 def ending_errors(*errors: type[Exception], interrupted: str = "Interrupted: nothing was written.") -> Callable:
     """Decorates a `main` so that what users can mend ends the process with one message and the exit code 1.
 
-    That is a ValueError, OSError or ImportError, one of `errors`, or Ctrl-C; a SIGTERM (`kill`) counts as Ctrl-C, so
-    that what was begun is removed. Other errors are mistakes of ours, and keep their traceback. The message begins as
-    those of argparse, with the `prog` that `main` is given as a keyword, by default the script's name.
+    That is a ValueError, OSError or ImportError, a wrong field of a config, one of `errors`, or Ctrl-C; a SIGTERM
+    (`kill`) counts as Ctrl-C, so that what was begun is removed. Other errors are mistakes of ours, and keep their
+    traceback. The message begins as those of argparse, with the `prog` that `main` is given as a keyword, by default
+    the script's name.
     """
 
     def decorate(main: Callable[..., None]) -> Callable[..., None]:
@@ -39,7 +42,7 @@ def ending_errors(*errors: type[Exception], interrupted: str = "Interrupted: not
                 return main(*args, **kwargs)
             except KeyboardInterrupt:
                 message = interrupted
-            except (ValueError, OSError, ImportError, *errors) as error:
+            except (ValueError, OSError, ImportError, StrictDataclassError, *errors) as error:
                 message = f"{kwargs.get('prog') or Path(sys.argv[0]).name}: {error}"
             finally:
                 signal.signal(signal.SIGTERM, former)

@@ -13,14 +13,22 @@
 # limitations under the License.
 """Files and folders that are there whole or not at all."""
 
+import ctypes
 import json
 import math
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
+
+
+# What is being written has a hidden name with this end. It stays where a process is killed, and may be removed.
+PARTIAL = ".partial"
 
 
 @contextmanager
@@ -28,27 +36,28 @@ def atomic_folder(path: str | os.PathLike, keep_older: bool = True) -> Iterator[
     """A folder to write into that becomes `path` when the block ends, and vanishes if the block raises.
 
     What was at `path` before stays whole: it moves to the first free of `path-1`, `path-2`, ...; without `keep_older`
-    it goes as soon as the new one is there.
+    it goes as soon as the new one is there. Of a link, the link itself moves or goes, never what it points to. A
+    process that is killed leaves at `path` what was there or the new folder, and perhaps a hidden folder that ends in
+    ".partial". (Not on Linux, and on file systems that can't exchange names, a kill between two renames leaves the
+    older one at `path-1` and nothing at `path`.)
 
     Raises:
         NotADirectoryError: `path` is a file.
+        OSError: It can't be written there.
     """
     path = Path(path).absolute()
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file; give the name of a folder.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=PARTIAL, dir=path.parent))
     try:
         yield folder
         folder.chmod(0o777 & ~_umask())  # mkdtemp makes it private
-        older = _free_name(path)
-        if path.exists():
-            os.replace(path, older)
-        os.replace(folder, path)
-        if not keep_older:
-            shutil.rmtree(older, ignore_errors=True)
+        _put(folder, path, keep_older)
+    except SafetensorError as error:  # what safetensors makes of a full disk
+        raise OSError(f"Can't write {path}: {error}") from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder, ignore_errors=True)
 
 
 def write_whole(path: str | os.PathLike, text: str) -> None:
@@ -56,7 +65,7 @@ def write_whole(path: str | os.PathLike, text: str) -> None:
     path = Path(path).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     # a folder of its own, because a file made there has the permissions of any other
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", suffix=PARTIAL, dir=path.parent) as folder:
         file = Path(folder) / path.name
         file.write_text(text, encoding="utf-8")
         os.replace(file, path)
@@ -78,6 +87,47 @@ def printable(text: str | os.PathLike) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in os.fspath(text))
 
 
+def remove_tree(path: Path, ignore_errors: bool = False) -> None:
+    """Removes a folder; of a link to one, the link alone."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=ignore_errors)
+
+
+def remove_partial(root: Path) -> None:
+    """Removes what processes that were killed have left in `root`, into which no other process may be writing."""
+    for path in root.glob(f".*{PARTIAL}"):
+        remove_tree(path)
+
+
+def _put(folder: Path, path: Path, keep_older: bool) -> None:
+    """Renames `folder` to `path`; what was there gets a free name, or without `keep_older` goes."""
+    if not os.path.lexists(path):
+        os.replace(folder, path)
+        return
+    older = _free_name(path)
+    # what an exchange leaves behind must not be called partial if it is to stay
+    spare = older if keep_older else folder
+    os.replace(folder, spare)
+    if _exchange(spare, path):
+        return
+    os.replace(spare, folder)
+    os.replace(path, older)
+    os.replace(folder, path)
+    if not keep_older:
+        remove_tree(older, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchanges two names in one step; False, and nothing changed, where the system can't do it."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if rename is None:
+        return False
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+    return rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
@@ -86,6 +136,6 @@ def _umask() -> int:
 
 def _free_name(path: Path) -> Path:
     number = 1
-    while (free := path.with_name(f"{path.name}-{number}")).exists():
+    while os.path.lexists(free := path.with_name(f"{path.name}-{number}")):
         number += 1
     return free

@@ -17,11 +17,12 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 import torch
-from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
 
 from .command_line import command_parser, ending_errors
 from .costs import count_costs
 from .inference.loading import AUTO_CLASSES
+from .model_folders import read_config
 from .registration import MODEL_CLASSES, architecture_task
 
 
@@ -109,7 +110,7 @@ def _model(name: str, task: str | None) -> PreTrainedModel:
 def _saved(name: str) -> tuple[type[PreTrainedModel], PreTrainedConfig]:
     """Class and config of a saved model."""
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = read_config(name)
     except OSError as error:
         presets = [preset for config_class in MODEL_CLASSES for preset in config_class.presets()]
         raise OSError(

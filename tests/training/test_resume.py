@@ -13,7 +13,6 @@
 # limitations under the License.
 """Runs that are killed and resumed end with the very weights of a run that nothing happened to."""
 
-import json
 import os
 import random
 import signal
@@ -71,7 +70,7 @@ def kill_when(process: subprocess.Popen, condition) -> None:
 def last_step(run: Path) -> int:
     try:
         records = read_log(run / "log.jsonl")
-    except json.JSONDecodeError:
+    except ValueError:
         return 0
     return max((record["step"] for record in records), default=0)
 

@@ -13,24 +13,35 @@
 # limitations under the License.
 """What is in a folder with a model, and whether it is fit to be published."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from huggingface_hub import ModelCard
-from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from ..registration import MODEL_CLASSES
+from ..model_folders import (
+    check_finite,
+    check_weights,
+    model_class_of,
+    one_line,
+    read_json,
+    read_weights,
+    weight_files,
+)
 from .cards import METRICS, checked_metrics, dataset_name, task_of_class
 
 
 def check_hub_folder(folder: Path) -> None:
-    """That all is there with which others load the model."""
+    """That all is there with which others load the model, and nothing that lies elsewhere."""
     check_model_folder(folder)
+    inside = folder.resolve()
+    outside = [path for path in uploaded_files(folder).values() if not path.resolve().is_relative_to(inside)]
+    if outside:
+        raise ValueError(
+            f"{outside[0]} is a link to {outside[0].resolve()}, which would be uploaded: put the file itself into the "
+            "folder, or remove the link."
+        )
     code = {f"{name.partition('.')[0]}.py" for name in _auto_map(folder).values()}
     missing = [name for name in ("README.md", *sorted(code)) if not (folder / name).is_file()]
     missing += [] if code else ["auto_map in config.json"]
@@ -41,50 +52,25 @@ def check_hub_folder(folder: Path) -> None:
         )
 
 
+def uploaded_files(folder: Path) -> dict[str, Path]:
+    """All files by their names in the repository, but for those whose names begin with a dot."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path for name, path in files.items() if not any(part[0] == "." for part in name.split("/"))}
+
+
 def check_model_folder(folder: Path) -> None:
     """That config, weights and image processor are there, and the weights all of the model's."""
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}.")
-    names = ["config.json", "preprocessor_config.json", *_weight_files(folder)]
+    names = ["config.json", "preprocessor_config.json", *weight_files(folder)]
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         hint = f" Do you mean {folder / 'best'}?" if (folder / "best/config.json").is_file() else ""
         raise FileNotFoundError(f"{folder} must hold a model and its image processor: no {', '.join(missing)}.{hint}")
     for name in names[:2]:
         read_json(folder / name)
-    _check_weights(folder)
-
-
-def _weight_files(folder: Path) -> list[str]:
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return ["model.safetensors"]
-    names = read_json(index).get("weight_map")
-    if not isinstance(names, dict):
-        raise ValueError(f"{index} must say in weight_map which file has which weights, but it has none.")
-    return sorted(set(names.values()))
-
-
-def _check_weights(folder: Path) -> None:
-    """That no weight would be a random one in the model that others load. Reads headers only."""
-    shapes = {}
-    for path in (folder / name for name in _weight_files(folder)):
-        try:
-            with safe_open(path, "pt") as file:
-                shapes |= {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise ValueError(f"{path} is broken: {error}") from error
-    model_class, config = model_class_of(folder)
-    with torch.device("meta"):
-        expected = {name: list(weight.shape) for name, weight in model_class(config).state_dict().items()}
-    wrong = [name for name, shape in expected.items() if shapes.get(name) != shape]
-    if wrong:
-        found = f"of shape {shapes[wrong[0]]}" if wrong[0] in shapes else "missing"
-        raise ValueError(
-            f"The weights in {folder} must be those of the {model_class.__name__} that its config.json describes, but "
-            f"{len(wrong)} of {len(expected)} are missing or have other shapes: {wrong[0]} must be of shape "
-            f"{expected[wrong[0]]}, and is {found}."
-        )
+    check_weights(folder)
+    check_finite(read_weights(folder), folder)
 
 
 def is_hub_folder(folder: Path) -> bool:
@@ -93,17 +79,10 @@ def is_hub_folder(folder: Path) -> bool:
 
 def _auto_map(folder: Path) -> dict[str, str]:
     config = folder / "config.json"
-    return read_json(config).get("auto_map") or {} if config.is_file() else {}
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise ValueError(f"{path} must hold a JSON object, got {fields!r:.80}.")
-    return fields
+    auto_map = read_json(config).get("auto_map") or {} if config.is_file() else {}
+    if not isinstance(auto_map, dict) or not all(isinstance(name, str) for name in auto_map.values()):
+        raise ValueError(f"auto_map in {config} must be an object of names of classes, got {auto_map!r:.80}.")
+    return auto_map
 
 
 def check_evaluation(folder: Path, allow_unevaluated: bool) -> None:
@@ -150,15 +129,6 @@ def _task(folder: Path) -> str:
     return task_of_class(model_class)
 
 
-def model_class_of(folder: Path) -> tuple[type[PreTrainedModel], PreTrainedConfig]:
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    classes = {cls.__name__: cls for cls in MODEL_CLASSES.get(type(config), {}).values()}
-    name = (config.architectures or [None])[0]
-    if name not in classes:
-        raise ValueError(f"{folder} must hold a model of this package, but its config.json names {name}.")
-    return classes[name], config
-
-
 def known_of_training(folder: Path, dataset: str | None, license: str | None) -> dict[str, Any]:
     """Arguments of `save_for_hub`."""
     metrics = folder / "metrics.json" if _has_figures(folder) else None
@@ -190,7 +160,7 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
+        raise ValueError(f"{path} is no YAML: {one_line(error)}") from error
     if not isinstance(fields, dict):
         raise ValueError(f"{path} must hold the fields of a recipe, got {fields!r:.80}.")
     return fields

@@ -24,16 +24,16 @@ from typing import TypeVar
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.errors import HFValidationError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
-from transformers import AutoImageProcessor
 
+from ..inference.loading import load_image_processor
+from ..model_folders import model_class_of, read_json
 from .checks import (
     check_evaluation,
     check_hub_folder,
     check_model_folder,
     is_hub_folder,
     known_of_training,
-    model_class_of,
-    read_json,
+    uploaded_files,
 )
 from .folders import save_for_hub
 
@@ -154,8 +154,8 @@ def push_model(
     _check_token()
     arguments = {"model_name": repo_id, "onnx": onnx} | known_of_training(folder, dataset, license)
     model_class, _ = model_class_of(folder)
-    model, image_processor = model_class.from_pretrained(folder), AutoImageProcessor.from_pretrained(folder)
-    with tempfile.TemporaryDirectory() as temporary:
+    model, image_processor = model_class.from_pretrained(folder), load_image_processor(folder)
+    with tempfile.TemporaryDirectory(prefix="hf-gpvit-push-") as temporary:
         new = save_for_hub(model, Path(temporary) / "model", image_processor, **arguments)
         prepare_repo(repo_id, private=private, revision=revision)
         return _upload(new, repo_id, revision, commit_message)
@@ -227,8 +227,7 @@ def _commit(api: HfApi, folder: Path, repo_id: str, revision: str | None, messag
     commits nothing. One that is still on its way makes the Hub refuse this one, because of the parent.
     """
     there = api.model_info(repo_id, revision=revision)
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    files = {name: path for name, path in files.items() if not any(part[0] == "." for part in name.split("/"))}
+    files = uploaded_files(folder)
     old = [file.rfilename for file in there.siblings if any(fnmatch(file.rfilename, pattern) for pattern in _OURS)]
     operations = [CommitOperationAdd(name, path) for name, path in sorted(files.items())]
     operations += [CommitOperationDelete(name) for name in old if name not in files]

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, BaseImageProcessor, PreTrainedModel
+from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.utils.logging import tqdm
 
 from ..data import load_label_set
@@ -31,7 +31,7 @@ from ..data.pictures import UnreadablePictureError
 from ..files import atomic_folder, printable
 from ..registration import architecture_task
 from .classification import classification_inputs, classification_scores, classify
-from .loading import AUTO_CLASSES, task_of
+from .loading import load_image_processor, load_model, task_of
 from .pictures import find_pictures, load_picture
 from .segmentation import SegmentationSettings, segment
 from .visualize import color_palette, overlay_segmentation
@@ -75,7 +75,7 @@ def predict_pictures(
         - or `error`, one line that names the file, where it can't be read or is too thin. The others go on.
 
     Raises:
-        ValueError: There are no pictures, an argument is out of range, or the model has another task.
+        ValueError: There are no pictures, an argument is out of range, or the model is broken or has another task.
         OSError: A path or the model does not exist.
         ImportError: matplotlib, which draws the legends of overlays, is missing.
     """
@@ -85,8 +85,8 @@ def predict_pictures(
     names = find_pictures(pictures)
     _check_output(Path(output_dir), pictures)
     task = task_of(model, settings)
-    image_processor = AutoImageProcessor.from_pretrained(model)
-    loaded = AUTO_CLASSES[task].from_pretrained(model).to(device)
+    image_processor = load_image_processor(model)
+    loaded = load_model(model, task).to(device)
     with atomic_folder(output_dir) as folder:
         if task == "image-classification":
             records = list(_classified(loaded, image_processor, names, top_k))

@@ -16,9 +16,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from safetensors import SafetensorError
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..inference.loading import AUTO_CLASSES
+from ..model_folders import check_finite, read_config
 from ..registration import MODEL_CLASSES
 
 
@@ -65,11 +67,21 @@ def _check_fields(model: str, config: PreTrainedConfig | type[PreTrainedConfig],
 
 
 def _pretrained(model: str, task: str, names: dict, fields: dict) -> PreTrainedModel:
-    _check_fields(model, AutoConfig.from_pretrained(model), fields)
-    pretrained, loading = AUTO_CLASSES[task].from_pretrained(
-        model, ignore_mismatched_sizes=True, output_loading_info=True, **names, **fields
-    )
+    config = read_config(model)
+    _check_fields(model, config, fields)
+    options = {"ignore_mismatched_sizes": True, "output_loading_info": True, "trust_remote_code": False}
+    try:
+        pretrained, loading = AUTO_CLASSES[task].from_pretrained(model, **options, **names, **fields)
+    except SafetensorError as error:
+        raise ValueError(f"The weights of {model!r} are broken: {error}") from error
     lost = [name for name, *_ in loading["mismatched_keys"] if not name.startswith(HEADS)]
     if lost:
         raise ValueError(f"The weights of {model!r} don't fit its own config: {lost} have other shapes.")
+    begins_anew = (*HEADS, "feature_norms.", f"{pretrained.base_model_prefix}.pooler.")
+    missing = [name for name in loading["missing_keys"] if not name.startswith(begins_anew)]
+    if missing and type(config) in MODEL_CLASSES:
+        raise ValueError(
+            f"The weights of {model!r} are not all there: {len(missing)} are missing, such as {min(missing)}."
+        )
+    check_finite(pretrained.state_dict().items(), model)
     return pretrained

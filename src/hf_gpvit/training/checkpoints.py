@@ -15,13 +15,16 @@
 
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import load
 from safetensors import SafetensorError
+
+from ..files import PARTIAL, remove_partial, remove_tree
+from ..model_folders import one_line
 
 
 _NAME = re.compile(r"step-(\d+)")
@@ -48,17 +51,24 @@ class Checkpoints:
         self.loader_file = f"loader_{accelerator.process_index}.bin"
 
     def save(self, step: int) -> Path:
-        """Saves the state after `step` optimizer steps. Every process must call it."""
-        folder, partial = self.root / f"step-{step:08d}", self.root / f".step-{step:08d}.partial"
+        """Saves the state after `step` optimizer steps. Every process must call it.
+
+        Raises:
+            OSError: It can't be written; what was there before stays.
+        """
+        folder, partial = self.root / f"step-{step:08d}", self.root / f".step-{step:08d}{PARTIAL}"
         if self.accelerator.is_main_process:
-            self._remove_partial()
+            self.root.mkdir(parents=True, exist_ok=True)
+            remove_partial(self.root)
         self.accelerator.wait_for_everyone()
         try:
-            self.accelerator.save_state(str(partial))
-            if self.loader is not None:
-                torch.save(self.loader.state_dict(), partial / self.loader_file)
-        except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a full disk
-            raise OSError(f"Can't save the checkpoint {folder}: {error}") from error
+            self._write(partial)
+        except BaseException as error:
+            remove_tree(partial, ignore_errors=True)
+            # what torch and safetensors make of a full disk
+            if isinstance(error, (RuntimeError, SafetensorError)):
+                raise OSError(f"Can't save the checkpoint {folder}: {error}") from error
+            raise
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             _flush(partial)
@@ -69,35 +79,53 @@ class Checkpoints:
         self.accelerator.wait_for_everyone()
         return folder
 
+    def _write(self, folder: Path) -> None:
+        self.accelerator.save_state(str(folder))
+        if self.loader is not None:
+            torch.save(self.loader.state_dict(), folder / self.loader_file)
+
     def load_newest(self) -> Path | None:
-        """Puts the newest complete checkpoint into what the accelerator prepared; None where there is none."""
+        """Puts the newest complete checkpoint into what the accelerator prepared; None where there is none.
+
+        Raises:
+            ValueError: It is damaged, or of a stream with fewer processes.
+        """
         complete = self.complete()
         if not complete:
             return None
         _, folder = complete[-1]
-        self.accelerator.load_state(str(folder))
-        if self.loader is not None:
-            if not (folder / self.loader_file).exists():
-                raise ValueError(f"{folder} is of a run with fewer processes: a stream goes on with as many only.")
-            self.loader.load_state_dict(torch.load(folder / self.loader_file))
+        if self.loader is not None and not (folder / self.loader_file).exists():
+            raise ValueError(f"{folder} is of a run with fewer processes: a stream goes on with as many only.")
+        try:
+            self._read(folder)
+        except Exception as error:  # a damaged file can break torch's readers anywhere
+            reason = f"{type(error).__name__}: {one_line(error)}"
+            raise ValueError(
+                f"The checkpoint {folder} can't be loaded ({reason}). If it is damaged, remove it: the run then goes "
+                "on from the one before, or from its beginning."
+            ) from error
         return folder
+
+    def _read(self, folder: Path) -> None:
+        self.accelerator.load_state(str(folder))
+        # random numbers that can't be loaded are no error to Accelerate; processes that are new have none
+        index = self.accelerator.process_index
+        states = folder / f"random_states_{index}.pkl"
+        if (index == 0 or states.exists()) and not load(states)["torch_manual_seed"].equal(torch.get_rng_state()):
+            raise ValueError(f"{states.name} does not hold the state of random numbers")
+        if self.loader is not None:
+            self.loader.load_state_dict(torch.load(folder / self.loader_file))
 
     def complete(self) -> list[tuple[int, Path]]:
         """Steps and folders, oldest first."""
-        folders = [folder for folder in self.root.glob("step-*") if _NAME.fullmatch(folder.name)]
+        folders = [folder for folder in self.root.glob("step-*") if _NAME.fullmatch(folder.name) and folder.is_dir()]
         return sorted((int(_NAME.fullmatch(folder.name)[1]), folder) for folder in folders)
 
     def _remove(self, folder: Path) -> None:
         """Renames it first: half of it must not look complete."""
-        removed = self.root / f".{folder.name}.partial"
+        removed = self.root / f".{folder.name}{PARTIAL}"
         os.replace(folder, removed)
-        shutil.rmtree(removed)
-
-    def _remove_partial(self) -> None:
-        """What a run that was cut short while saving has left."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        for partial in self.root.glob(".step-*.partial"):
-            shutil.rmtree(partial)
+        remove_tree(removed)
 
 
 def _flush(folder: Path) -> None:

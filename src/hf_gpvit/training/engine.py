@@ -37,7 +37,7 @@ from transformers import PreTrainedModel
 from ..data.loading import is_hub_name, load_data
 from ..data.samples import StreamedSamples, TrainingSamples
 from ..extras import import_extra
-from ..files import atomic_folder, write_metrics
+from ..files import atomic_folder, remove_partial, write_metrics
 from ..hub.push import NotPublished, prepare_repo, push_model
 from .building import build_model
 from .checkpoints import Checkpoints
@@ -84,6 +84,9 @@ class Progress:
         return asdict(self)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        wrong = [name for name, value in vars(self).items() if not isinstance(state_dict.get(name), type(value))]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)} must be those of a run, got {state_dict!r:.200}.")
         vars(self).update(state_dict)
 
 
@@ -280,6 +283,7 @@ class Engine:
     def _start(self) -> None:
         if self.accelerator.is_main_process:
             self.folder.mkdir(parents=True, exist_ok=True)
+            remove_partial(self.folder)
             self.recipe.save(self.folder / "recipe.yaml")
         if self.recipe.resume:
             self.checkpoints.load_newest()
@@ -514,7 +518,10 @@ def check_folder(recipe: Recipe) -> None:
         )
     if not recipe.resume or not (folder / "recipe.yaml").exists():
         return
-    former = asdict(load_recipe(type(recipe), folder / "recipe.yaml"))
+    try:
+        former = asdict(load_recipe(type(recipe), folder / "recipe.yaml"))
+    except ValueError as error:
+        raise ValueError(f"{folder / 'recipe.yaml'} is no recipe to go on with: {error}") from error
     changed = [name for name, value in asdict(recipe).items() if name not in FREE_FIELDS and former[name] != value]
     if changed:
         raise ValueError(

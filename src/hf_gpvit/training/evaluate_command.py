@@ -18,15 +18,16 @@ import os
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Sequence
 from itertools import zip_longest
+from pathlib import Path
 
-from transformers import AutoImageProcessor, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ..command_line import add_segmentation_arguments, command_parser, ending_errors, segmentation_settings
 from ..data.loading import LoadedData, load_data
 from ..extras import import_extra
 from ..files import write_metrics
 from ..inference import SegmentationSettings, task_of
-from .building import AUTO_CLASSES
+from ..inference.loading import load_image_processor, load_model
 from .evaluation import evaluate_model
 
 
@@ -137,6 +138,15 @@ def _check(arguments: Namespace) -> None:
         raise ValueError(f"--batch_size must be at least 1, got {arguments.batch_size}.")
     if arguments.output is not None and os.path.isdir(arguments.output):
         raise ValueError(f"--output must be the name of a file, but {arguments.output} is a folder.")
+    if arguments.output is not None:
+        _check_writable(Path(arguments.output).absolute())
+
+
+def _check_writable(path: Path) -> None:
+    """That the folder of a file can be written to, or made."""
+    folder = next(folder for folder in path.parents if folder.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise PermissionError(f"--output must be where files can be written, but {folder} is not, got {path}.")
 
 
 def _evaluate(
@@ -147,10 +157,10 @@ def _evaluate(
     is_segmentation = task == "semantic-segmentation"
     if arguments.reduce_labels is not None and not is_segmentation:
         raise ValueError(f"--reduce_labels is for segmentation, but {arguments.model} is a classifier.")
-    image_processor = AutoImageProcessor.from_pretrained(arguments.model)
+    image_processor = load_image_processor(arguments.model)
     if arguments.reduce_labels is not None:
         image_processor.do_reduce_labels = arguments.reduce_labels
-    model = AUTO_CLASSES[task].from_pretrained(arguments.model)
+    model = load_model(arguments.model, task)
     # the main process first: it fills the cache of `datasets`, the others read it
     with accelerator.main_process_first():
         data = _load(arguments, task, _names_of(model))

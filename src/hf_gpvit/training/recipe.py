@@ -22,6 +22,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from ..files import write_whole
+from ..model_folders import one_line
 
 
 def option(default: Any, text: str) -> Any:
@@ -228,8 +229,8 @@ def _file_fields(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ValueError(f"{path} is its own base: {' -> '.join(map(str, above))}.")
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} is no YAML: {one_line(error)}") from error
     if not isinstance(fields, dict):
         raise ValueError(
             f"{path} must hold a mapping from fields of the recipe to values, got {type(fields).__name__}."

@@ -64,12 +64,26 @@ class RunLog:
 
 
 def read_log(path: str | os.PathLike) -> list[dict[str, float | None]]:
-    """The records of a log.jsonl, oldest first; those of a missing file: none. A last line cut short is left out."""
+    """The records of a log.jsonl, oldest first; those of a missing file: none. A last line cut short is left out.
+
+    Raises:
+        ValueError: A line is no record; the message names file and line.
+    """
     path = Path(path)
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    lines = path.read_bytes().splitlines(keepends=True)
+    return [_record(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.endswith(b"\n")]
+
+
+def _record(line: bytes, place: str) -> dict[str, float | None]:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        raise ValueError(f"{place} is no record of a run: {line[:80]!r}. Remove the line.")
+    return record
 
 
 def plot_curves(log: str | os.PathLike, picture: str | os.PathLike) -> None:
