@@ -39,7 +39,7 @@ INVALID_IN_BOTH_FAMILIES = [
     ({"decoder_hidden_size": 0}, r"decoder_hidden_size must be at least 1.*, got 0"),
     ({"decoder_hidden_size": {"upernet": 0}}, r"decoder_hidden_size must be at least 1, got \{'upernet': 0\}"),
     ({"decoder_hidden_size": {"fcn": 8}}, r"decoder_hidden_size must be a width.*'segformer'.*got \{'fcn': 8\}"),
-    ({"initializer_range": -1}, r"initializer_range must be at least 0, got -1"),
+    ({"initializer_range": 0}, r"initializer_range must be greater than 0, got 0"),
     ({"auxiliary_loss_weight": -0.4}, r"auxiliary_loss_weight must be at least 0, got -0.4"),
     ({"auxiliary_hidden_size": -8}, r"auxiliary_hidden_size must be at least 1, got -8"),
     ({"decode_head_type": "fcn"}, r"'decode_head_type' expected one of \('segformer', 'upernet'\), got fcn"),
