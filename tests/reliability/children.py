@@ -1,0 +1,87 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Work in a process of its own, which can be killed, and whose files can be limited in size."""
+
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+
+import torch
+
+
+def start(work: Callable[[Callable[[], None]], None]) -> tuple[int, int]:
+    """Forks a leader of a group of processes that does `work`.
+
+    Returns:
+        The process's number, and a pipe that gets a byte whenever `work` calls its argument, and then its error.
+    """
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(writer)
+        return pid, reader
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        os.close(reader)
+        _be_quiet()
+        torch.set_num_threads(1)
+        work(lambda: os.write(writer, b"."))
+        code = 0
+    except SystemExit as ended:
+        os.write(writer, f"SystemExit: {ended.code}".encode())
+    except BaseException:
+        os.write(writer, traceback.format_exc().encode())
+    finally:
+        os._exit(code)
+
+
+def killed_after(work: Callable[[Callable[[], None]], None], seconds: float) -> None:
+    """Kills `work` and its whole group so many seconds after it first called its argument."""
+    pid, reader = start(work)
+    with os.fdopen(reader, "rb", buffering=0) as pipe:
+        said = pipe.read(1)
+        assert said == b".", (said + pipe.readall()).decode()
+        time.sleep(seconds)
+        os.killpg(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        said = pipe.readall().lstrip(b".")
+    assert os.WIFSIGNALED(status), said.decode()
+
+
+def ended(work: Callable[[], None], largest_file: int | None = None) -> str:
+    """What `work` ends with: nothing, or its error. No file may become larger than so many bytes: the disk is full."""
+
+    def limited(_) -> None:
+        if largest_file is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+        work()
+
+    pid, reader = start(limited)
+    with os.fdopen(reader, "rb") as pipe:
+        said = pipe.read().decode()
+    os.waitpid(pid, 0)
+    return said
+
+
+def _be_quiet() -> None:
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nothing, descriptor)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115

@@ -1,0 +1,69 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from datasets import config
+
+from colored_photos import draw_photos
+from families import FAMILIES, awake
+from hf_gpvit.data import image_processor_for
+from hf_gpvit.training import ClassificationRecipe
+
+
+@pytest.fixture(autouse=True)
+def _caches_stay_here(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerator():
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    root = tmp_path_factory.mktemp("photos")
+    draw_photos(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory):
+    """Folders with a tiny classifier of each family, with two classes, image processor and figures."""
+    root = tmp_path_factory.mktemp("saved")
+    for family in FAMILIES:
+        torch.manual_seed(0)
+        names = {"num_labels": 2, "id2label": {0: "blue", 1: "red"}}
+        model = awake(family.classifier_class(family.config(**names, initializer_range=0.02)))
+        for part in (model, image_processor_for(model, 32)):
+            part.save_pretrained(root / family.name)
+        (root / family.name / "metrics.json").write_text('{"accuracy": 0.5, "dataset": "photos"}')
+    return root
+
+
+@pytest.fixture
+def recipe(photos, saved, tmp_path):
+    """A short run."""
+    return ClassificationRecipe(
+        model=str(saved / "gpvit"),
+        dataset=str(photos / "classification"),
+        output_dir=str(tmp_path / "run"),
+        image_size=32,
+        batch_size=4,
+        max_steps=4,
+        eval_steps=2,
+        logging_steps=1,
+    )
