@@ -72,6 +72,7 @@ BROKEN_PROCESSORS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", BROKEN_PROCESSORS, ids=str)
 def test_broken_image_processor(changes, folder, photos, tmp_path):
     edited(folder / "preprocessor_config.json", **changes)
@@ -104,6 +105,7 @@ def test_image_processor_without_sizes_has_those_of_its_class(folder):
 METRICS = ["", "{", "[]", '{"accuracy": "high"}', '{"accuracy": true}', '{"accuracy": 7}', '{"accuracy": {}}']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [*METRICS, '{"accuracy": 0.5, "dataset": 3}', "{}"])
 def test_push_with_broken_metrics(text, folder, monkeypatch):
     monkeypatch.setattr(push, "_check_token", lambda: None)
@@ -112,6 +114,7 @@ def test_push_with_broken_metrics(text, folder, monkeypatch):
     assert "metrics" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"{", b"[1, 2]", b"just text", b"\xff\xfe", b"a: [1", b"a: b: c"])
 def test_push_with_a_broken_recipe(content, folder, monkeypatch):
     monkeypatch.setattr(push, "_check_token", lambda: None)
@@ -122,6 +125,7 @@ def test_push_with_a_broken_recipe(content, folder, monkeypatch):
 AUTO_MAPS = ["evil.Model", ["evil.Model"], {"AutoModel": 3}, {"AutoModel": ["a", "b"]}, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("auto_map", AUTO_MAPS, ids=str)
 def test_push_with_a_broken_auto_map(auto_map, folder, monkeypatch):
     monkeypatch.setattr(push, "_check_token", lambda: None)
@@ -148,15 +152,10 @@ def message_of_resuming(recipe, monkeypatch):
     return one_line(command_line.train_command, type(recipe), "")
 
 
-STATES = ("model.safetensors", "optimizer.bin", "random_states_0.pkl", *(f"custom_checkpoint_{n}.pkl" for n in range(2)))
-    "model.safetensors",
-    "optimizer.bin",
-    "custom_checkpoint_0.pkl",
-    "random_states_0.pkl",
-    "custom_checkpoint_1.pkl",
-)
+STATES = ("model.safetensors", "optimizer.bin", "random_states_0.pkl", "custom_checkpoint_0.pkl")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STATES)
 def test_a_damaged_checkpoint(name, stopped, tmp_path, monkeypatch):
     """Named; without it the run begins anew."""
@@ -172,6 +171,7 @@ def test_a_damaged_checkpoint(name, stopped, tmp_path, monkeypatch):
         assert train(stopped).keys() == {"accuracy"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "state", [{}, [], {"step": "two", "epoch": 0, "num_corrupt": 0, "best": 0.5, "metrics": {}}, {"step": 2}]
 )
@@ -181,6 +181,7 @@ def test_progress_of_another_kind(state, stopped, tmp_path, monkeypatch):
     assert "step-00000002 can't be loaded" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", [{}, {"torch_manual_seed": torch.zeros(8, dtype=torch.uint8)}])
 def test_random_numbers_of_another_kind(state, stopped, tmp_path, monkeypatch):
     """Accelerate would go on with others."""
@@ -188,6 +189,7 @@ def test_random_numbers_of_another_kind(state, stopped, tmp_path, monkeypatch):
     assert "step-00000002 can't be loaded" in message_of_resuming(stopped, monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [b"{", b"null", b"[1]", b'{"loss": 1}', b'{"step": "1"}', b"\xff", b""])
 def test_a_broken_log(line, stopped, tmp_path, monkeypatch):
     log = tmp_path / "run/log.jsonl"
@@ -195,6 +197,7 @@ def test_a_broken_log(line, stopped, tmp_path, monkeypatch):
     assert f"{log}, line 4 is no record" in message_of_resuming(stopped, monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -218,6 +221,7 @@ def test_a_broken_recipe(text, message, stopped, tmp_path, monkeypatch):
     assert message in said
 
 
+@pytest.mark.slow
 def test_a_recipe_cut_short_is_another_recipe(stopped, tmp_path, monkeypatch):
     path = tmp_path / "run/recipe.yaml"
     lines = path.read_text().splitlines()
@@ -227,6 +231,7 @@ def test_a_recipe_cut_short_is_another_recipe(stopped, tmp_path, monkeypatch):
         assert "run" in said
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_the_former_checkpoint_where_the_newest_is_removed(recipe, tmp_path, monkeypatch):
     train(replace(recipe, max_steps=4))
     newest = tmp_path / "run/checkpoints/step-00000004"

@@ -102,6 +102,7 @@ def test_weights_do_not_fit(work, largest_file, former, saved, photos):
     check(ended(lambda: work(former, saved, photos), largest_file), former, before, "File too large")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("largest_file", [3_000, 30_000, 80_000])
 def test_training(largest_file, recipe, tmp_path):
     """Stopped in `best` or in a checkpoint, whose former one stays; what was there goes on when there is room."""

@@ -16,6 +16,7 @@
 import os
 import random
 import runpy
+import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -100,6 +101,8 @@ def kill_often(work, root: Path, kills: int) -> None:
     for _ in range(kills):
         killed_after(lambda ready: work(root, ready), chance.uniform(0, 0.4))
         check_folders(root)
+        for older in root.glob("model-*"):
+            shutil.rmtree(older)
     remove_partial(root)
     assert not list(root.glob(".*"))
 
@@ -230,6 +233,8 @@ def test_the_quickstart_is_killed(photos, saved, tmp_path, monkeypatch):
             assert AutoModelForImageClassification.from_pretrained(path).config.num_labels == 2
             assert (path / "metrics.json").is_file()
         assert all(path.name.startswith(".model-") and path.name.endswith(".partial") for path in tmp_path.glob(".*"))
+        for older in tmp_path.glob("model-*"):
+            shutil.rmtree(older)
 
 
 @pytest.mark.slow

@@ -78,6 +78,7 @@ def test_a_file_that_is_a_link(outside, tmp_path):
     assert untouched(outside)
 
 
+@pytest.mark.slow
 def test_checkpoints_that_are_or_hold_links(recipe, outside, tmp_path):
     """Pruning removes the links alone."""
     checkpoints = tmp_path / "run/checkpoints"
