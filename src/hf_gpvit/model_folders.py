@@ -123,7 +123,7 @@ def check_weights(folder: Path) -> None:
     if wrong:
         raise ValueError(
             f"The weights in {folder} must be those of the {model_class.__name__} that its config.json describes, but "
-            f"{len(wrong)} of {len(expected)} are missing or have other shapes: {wrong[0]} must be of shape "
+            f"{len(wrong)} of {len(expected)} are missing or have other shapes: {wrong[0]} must be "
             f"{_described(expected[wrong[0]])}, and is {_described(found.get(wrong[0]))}."
         )
 
@@ -162,4 +162,4 @@ def _described(kind: tuple[list[int], bool] | None) -> str:
     if kind is None:
         return "missing"
     shape, is_float = kind
-    return f"{shape}" if is_float else f"{shape} of integers"
+    return f"of shape {shape}" if is_float else f"of shape {shape} and of integers"

@@ -114,8 +114,8 @@ def make_infinite(weights):
 
 EDITS = {
     "missing": (lose, "gpvit.layers.0.mlp_norm.weight"),
-    "shape": (reshape, r"gpvit.norm.weight must be of shape [24], and is [25]"),
-    "integers": (make_integers, r"gpvit.norm.weight must be of shape [24], and is [24] of integers"),
+    "shape": (reshape, r"gpvit.norm.weight must be of shape [24], and is of shape [25]"),
+    "integers": (make_integers, r"gpvit.norm.weight must be of shape [24], and is of shape [24] and of integers"),
     "nan": (make_nan, "gpvit.norm.weight has numbers that are not finite"),
     "infinite": (make_infinite, "classifier.bias has numbers that are not finite"),
     "all missing": (dict.clear, "are missing"),
