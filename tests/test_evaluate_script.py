@@ -16,6 +16,7 @@
 import json
 import math
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,6 +110,15 @@ def test_classifier_on_a_folder(models, photos, evaluate, tmp_path):
     assert record == pytest.approx(expected)
     assert f"{expected['accuracy']:.4f}" in printed.splitlines()[0]
     assert list(expected) == [line.split()[0] for line in printed.splitlines()]
+
+
+def test_first_weights_stay_noted(models, photos, evaluate, tmp_path):
+    folder = shutil.copytree(models["classifier"][0], tmp_path / "best")
+    (folder / "metrics.json").write_text('{"accuracy": 2, "base_model": "you/gpvit-l1"}')
+    evaluate("--model", folder, "--dataset", photos / "classifier", "--output", folder / "metrics.json")
+    record = json.loads((folder / "metrics.json").read_text())
+    assert record["base_model"] == "you/gpvit-l1"
+    assert record["accuracy"] <= 1
 
 
 def test_segmentor_on_a_folder(models, photos, evaluate, tmp_path):

@@ -28,6 +28,7 @@ from ..extras import import_extra
 from ..files import write_metrics
 from ..inference import SegmentationSettings, task_of
 from ..inference.loading import load_image_processor, load_model
+from ..model_folders import read_json
 from .evaluation import evaluate_model
 
 
@@ -60,13 +61,21 @@ def evaluate_command(arguments: Sequence[str] | None = None, prog: str | None = 
     arguments = _parser(prog).parse_args(arguments)
     settings = segmentation_settings(arguments)
     _check(arguments)
+    origin = _noted_origin(Path(arguments.model))
     accelerator = accelerate.Accelerator()
     metrics, source = _evaluate(arguments, settings, accelerator)
     if accelerator.is_main_process:
         print(metrics_table(metrics))
         if arguments.output is not None:
-            write_metrics(arguments.output, metrics | source)
+            write_metrics(arguments.output, metrics | source | origin)
     accelerator.end_training()
+
+
+def _noted_origin(model: Path) -> dict[str, str]:
+    """What the training of a saved model has noted of its first weights, which another evaluation doesn't change."""
+    file = model / "metrics.json"
+    noted = read_json(file) if file.is_file() else {}
+    return {"base_model": noted["base_model"]} if "base_model" in noted else {}
 
 
 def check_class_names(names: Sequence[str], model: PreTrainedModel) -> None:
