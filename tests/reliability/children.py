@@ -15,13 +15,18 @@
 
 import os
 import resource
+import select
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from io import FileIO
 
 import torch
+
+
+PATIENCE = 60
 
 
 def start(work: Callable[[Callable[[], None]], None]) -> tuple[int, int]:
@@ -53,13 +58,11 @@ def start(work: Callable[[Callable[[], None]], None]) -> tuple[int, int]:
 
 def killed_after(work: Callable[[Callable[[], None]], None], seconds: float) -> None:
     """Kills `work` and its whole group so many seconds after it first called its argument."""
-    pid, reader = start(work)
-    with os.fdopen(reader, "rb", buffering=0) as pipe:
-        said = pipe.read(1)
+    pid, pipe, said = _begun(work)
+    with pipe:
         assert said == b".", (said + pipe.readall()).decode()
         time.sleep(seconds)
-        os.killpg(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
+        status = _killed(pid)
         said = pipe.readall().lstrip(b".")
     assert os.WIFSIGNALED(status), said.decode()
 
@@ -73,11 +76,32 @@ def ended(work: Callable[[], None], largest_file: int | None = None) -> str:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
         work()
 
-    pid, reader = start(limited)
-    with os.fdopen(reader, "rb") as pipe:
-        said = pipe.read().decode()
+    pid, pipe, said = _begun(limited)
+    with pipe:
+        said += pipe.readall()
     os.waitpid(pid, 0)
-    return said
+    return said.decode()
+
+
+def _begun(work: Callable[[Callable[[], None]], None]) -> tuple[int, FileIO, bytes]:
+    """The process, its pipe and the first byte in it.
+
+    A fork may inherit a lock that another thread holds, and then waits for ever: it is killed, and another one begins.
+    """
+    for _ in range(3):
+        pid, reader = start(work)
+        pipe = FileIO(reader)
+        if select.select([pipe], [], [], PATIENCE)[0]:
+            return pid, pipe, pipe.read(1)
+        _killed(pid)
+        pipe.close()
+    raise AssertionError(f"three processes did nothing for {PATIENCE} seconds each")
+
+
+def _killed(pid: int) -> int:
+    os.killpg(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    return status
 
 
 def _be_quiet() -> None:
