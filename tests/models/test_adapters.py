@@ -21,9 +21,10 @@ import copy
 
 import pytest
 import torch
-from test_forward import assert_same
 from torch import nn
 from torch.nn.utils import parametrizations
+
+from model_outputs import assert_same
 
 
 NORMS = (nn.LayerNorm, nn.BatchNorm2d)

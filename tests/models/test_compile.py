@@ -17,8 +17,9 @@ import pickle
 
 import pytest
 import torch
-from test_forward import assert_same
 from torch._dynamo.testing import CompileCounter
+
+from model_outputs import assert_same
 
 
 # The trunk alone is also a part of the others, the heads compile alike, and other tests compile classifiers.

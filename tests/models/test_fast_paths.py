@@ -15,12 +15,12 @@
 
 import pytest
 import torch
-from test_forward import assert_same
 from transformers.activations import GELUActivation
 
 from families import awake
 from hf_gpvit.models import layers
 from hf_gpvit.models.layers import PointwiseLinear, activate
+from model_outputs import assert_same
 
 
 def segmentor(family):

@@ -20,24 +20,10 @@ import pytest
 import torch
 from torch import nn
 
+from model_outputs import assert_same, tensors
+
 
 SIZES = [(1, 1), (2, 9), (7, 350), (28, 28), (32, 32), (33, 47), (40, 40), (57, 24), (64, 72), (100, 90)]
-
-
-def tensors(outputs):
-    """Name -> tensor of a model output, tuples flattened."""
-    flat = {}
-    for key, value in outputs.items():
-        values = value if isinstance(value, tuple) else (value,)
-        flat |= {f"{key}.{index}": tensor for index, tensor in enumerate(values)}
-    return flat
-
-
-def assert_same(actual, expected, **tolerance):
-    actual, expected = tensors(actual), tensors(expected)
-    assert actual.keys() == expected.keys()
-    for key in actual:
-        torch.testing.assert_close(actual[key], expected[key], msg=lambda text, key=key: f"{key}: {text}", **tolerance)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))

@@ -18,11 +18,11 @@ import pickle
 
 import pytest
 import torch
-from test_forward import assert_same, tensors
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from families import GPVIT, HRVIT
+from model_outputs import assert_same, tensors
 
 
 SIZES = [(40, 40), (33, 47), (9, 70)]
