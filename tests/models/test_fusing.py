@@ -258,12 +258,18 @@ def test_refuses_hooks_anywhere(family):
     assert model.fuse_for_inference().is_fused
 
 
-def test_other_norms_stay(family):
-    model = models(family)[2]
-    for module in model.modules():
-        if isinstance(getattr(module, "batch_norm", None), _BatchNorm):
-            module.batch_norm = nn.GroupNorm(1, module.batch_norm.num_features)
-    model.eval()
-    pixel_values = torch.randn(1, 3, 40, 40)
-    with torch.no_grad():
+@pytest.mark.parametrize(
+    "norm",
+    [lambda channels: nn.GroupNorm(1, channels), lambda channels: nn.BatchNorm2d(channels, track_running_stats=False)],
+    ids=["group", "own statistics"],
+)
+@torch.no_grad()
+def test_other_norms_stay(family, norm):
+    pixel_values = torch.randn(2, 3, 40, 40)
+    for model in models(family, **family.shallow)[2:]:
+        for module in model.modules():
+            if isinstance(getattr(module, "batch_norm", None), _BatchNorm):
+                module.batch_norm = norm(module.batch_norm.num_features)
+                nn.init.normal_(module.batch_norm.bias)
+        model.eval()
         assert_same(model.fuse_for_inference()(pixel_values), model(pixel_values), atol=1e-5, rtol=1e-5)

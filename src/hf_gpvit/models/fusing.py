@@ -90,8 +90,9 @@ class FusedMixCFN(nn.Module):
 
 
 def composed_segformer_head(head: SegformerHead) -> nn.Module:
-    """The head with fewer convolutions, or `head` itself where BatchNorm and ReLU stand between them."""
-    return FusedSegformerHead(head) if head.linear_levels else head
+    """The head with fewer convolutions, or `head` itself where a norm stands between or after them."""
+    is_folded = isinstance(head.fusion.batch_norm, nn.Identity)
+    return FusedSegformerHead(head) if head.linear_levels and is_folded else head
 
 
 # Modules to be replaced once BatchNorm is folded, and what makes their replacement.
@@ -143,14 +144,15 @@ def _obstacle(module: nn.Module) -> str | None:
 
 
 def _fold_batch_norm(module: nn.Module, path: str) -> None:
-    """Makes `module.batch_norm` a part of the layer at `path`; another norm in its place stays."""
-    if not isinstance(module.batch_norm, _BatchNorm):
+    """Makes `module.batch_norm` a part of the layer at `path`; a norm by the statistics of its input stays."""
+    batch_norm = module.batch_norm
+    if not isinstance(batch_norm, _BatchNorm) or batch_norm.running_var is None:
         return
     layer = module.get_submodule(path)
     _check_composable(layer)
     fuse = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
     # in place: UPerNet's pooling blocks call what stands in lists of their own
-    module.set_submodule(path, fuse(layer, module.batch_norm))
+    module.set_submodule(path, fuse(layer, batch_norm))
     module.batch_norm = nn.Identity()
 
 
