@@ -102,7 +102,8 @@ class SegformerHead(nn.Module):
         """
         size = feature_maps[0].shape[-2:]
         batch_norm = self.fusion.batch_norm
-        is_constant = is_plain_module(batch_norm) and not batch_norm.training
+        is_eval = is_plain_module(batch_norm) and not batch_norm.training
+        is_constant = is_eval and batch_norm.running_var is not None
         with maybe_autocast(feature_maps[0].device.type, enabled=False):
             weights, bias = self.composed_weights()
             if is_constant:

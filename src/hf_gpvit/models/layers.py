@@ -23,6 +23,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd import forward_ad
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from transformers import initialization as init
 from transformers.activations import GELUActivation
@@ -34,6 +35,13 @@ from transformers.utils.generic import maybe_autocast
 def conv_channels_last(conv: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
     """Applies an NCHW convolution module to a (B, H, W, C) map and returns (B, H', W', C') without copies."""
     return conv(hidden_states.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def channels_last_pixels(pixel_values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """(B, C, H, W) pixels in `dtype`, channels last in memory; vmap, which knows no such layout, leaves theirs."""
+    if is_transformed():
+        return pixel_values.to(dtype)
+    return pixel_values.to(dtype, memory_format=torch.channels_last)
 
 
 def in_own_precision(module: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -173,6 +181,17 @@ def is_short_attention(query: torch.Tensor, key: torch.Tensor) -> bool:
     return is_eager_float32_on_cpu(query) and query.shape[:3].numel() * key.shape[2] <= _MAX_SHORT_WEIGHTS
 
 
+def is_plain_inference() -> bool:
+    """Whether nothing differentiates or transforms what runs, so that results may take the place of inputs."""
+    is_differentiated = torch.is_grad_enabled() or forward_ad._current_level >= 0
+    return not is_differentiated and not is_transformed()
+
+
+def is_transformed() -> bool:
+    """Whether a transform of torch.func runs: under vmap, tensors have neither a layout nor values to look at."""
+    return torch._C._are_functorch_transforms_active()
+
+
 def short_attention_forward(
     module: nn.Module,
     query: torch.Tensor,
@@ -193,7 +212,7 @@ def short_attention_forward(
     else:
         mask = attention_mask.expand(-1, query.shape[0] // batch, -1, -1).flatten(0, 1)
         scores = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=scaling)
-    weights = scores.softmax(-1) if torch.is_grad_enabled() else torch.softmax(scores, -1, out=scores)
+    weights = torch.softmax(scores, -1, out=scores) if is_plain_inference() else scores.softmax(-1)
     return (weights @ value).unflatten(0, (batch, -1)).transpose(1, 2), None
 
 
@@ -380,7 +399,7 @@ def activate(activation: nn.Module, hidden_states: torch.Tensor, *sources: nn.Mo
     The hidden tokens of an MLP are the largest tensor of a model. A second one for each MLP costs up to a fifth of
     the time on CPUs, where memory that was given back to the system comes back page by page.
     """
-    may_overwrite = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    may_overwrite = is_plain_inference() and not torch.compiler.is_compiling()
     if may_overwrite and type(activation) is GELUActivation and all(map(is_plain_module, (activation, *sources))):
         return torch.ops.aten.gelu_(hidden_states)
     return activation(hidden_states)
@@ -432,7 +451,8 @@ def checked_label_ids(
 
     Raises:
         ValueError: they aren't integers of that shape in [0, num_labels) or `ignore_index`. The range is checked on
-            CPU and outside compilation only: elsewhere it would wait for the device.
+            CPU and outside compilation and torch.func's transforms only: elsewhere it would wait for the device, or
+            there are no values to look at.
     """
     if not isinstance(labels, torch.Tensor):
         raise ValueError(f"labels must be a tensor of integer class ids, got {type(labels).__name__}.")
@@ -441,7 +461,7 @@ def checked_label_ids(
     if tuple(labels.shape) != shape:
         raise ValueError(f"labels must have shape {shape} to go with pixel_values, got {tuple(labels.shape)}.")
     labels = labels.long()
-    if labels.device.type != "cpu" or torch.compiler.is_compiling():
+    if labels.device.type != "cpu" or torch.compiler.is_compiling() or is_transformed():
         return labels
     invalid = labels[((labels < 0) | (labels >= num_labels)) & (labels != ignore_index)]
     if invalid.numel():

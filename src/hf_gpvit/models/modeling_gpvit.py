@@ -56,6 +56,7 @@ from .layers import (
     activate,
     at_least_float32,
     ceil_div,
+    channels_last_pixels,
     check_batch_statistics,
     check_pixel_values,
     checked_classification_labels,
@@ -177,7 +178,7 @@ class GPViTEmbeddings(nn.Module):
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(B, num_channels, H, W) -> (B, N, C)."""
         grid = token_grid(*pixel_values.shape[-2:])
-        pixel_values = pixel_values.to(self.projection.weight.dtype, memory_format=torch.channels_last)
+        pixel_values = channels_last_pixels(pixel_values, self.projection.weight.dtype)
         # The official code pads the stem's activation and not the image, which would change what BatchNorm shifts.
         hidden_states = pad_to_windows(self.stem(pixel_values).permute(0, 2, 3, 1), (4, 4))
         hidden_states = conv_channels_last(self.projection, hidden_states)

@@ -57,6 +57,7 @@ from .layers import (
     StripeAttention,
     activate,
     ceil_div,
+    channels_last_pixels,
     check_batch_statistics,
     check_pixel_values,
     checked_classification_labels,
@@ -130,8 +131,7 @@ class HRViTEmbeddings(RecordedModule):
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(B, num_channels, H, W) -> (B, C, H / 4, W / 4), rounded up."""
-        dtype = self.stem[0].convolution.weight.dtype
-        return self.stem(pixel_values.to(dtype, memory_format=torch.channels_last))
+        return self.stem(channels_last_pixels(pixel_values, self.stem[0].convolution.weight.dtype))
 
 
 class HRViTDownsampling(nn.Module):
