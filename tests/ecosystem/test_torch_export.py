@@ -1,0 +1,80 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""torch.export of every class: programs that run, are saved and loaded, for one size or for many."""
+
+import pytest
+import torch
+from torch.export import Dim
+
+from model_outputs import assert_same
+
+
+each_class = pytest.mark.parametrize(
+    "index", range(5), ids=["model", "backbone", "classifier", "segformer", "upernet"]
+)
+each_way = pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])
+# Several stripes in every branch of HRViT: a count of one would be fixed in the program.
+TRACED = (2, 3, 136, 200)
+OTHERS = [(3, 3, 136, 200), (2, 3, 101, 85), (5, 3, 72, 330)]
+
+
+@torch.no_grad()
+def assert_exports(model, dynamic_shapes, strict, sizes, path=None):
+    program = torch.export.export(model, (torch.randn(TRACED),), dynamic_shapes=dynamic_shapes, strict=strict)
+    if path is not None:
+        torch.export.save(program, path)
+        program = torch.export.load(path)
+    exported = program.module()
+    for size in [TRACED, *sizes]:
+        pixel_values = torch.randn(size)
+        outputs = exported(pixel_values)
+        assert type(outputs) is type(model(pixel_values))
+        assert_same(outputs, model(pixel_values), atol=1e-4, rtol=1e-4)
+
+
+def dynamic(*axes):
+    return (dict.fromkeys(axes, Dim.DYNAMIC),)
+
+
+@each_class
+@each_way
+@pytest.mark.slow
+def test_one_size(family, index, strict, tmp_path):
+    assert_exports(family.models(**family.shallow)[index], None, strict, [], tmp_path / "model.pt2")
+
+
+@each_class
+@each_way
+@pytest.mark.slow
+def test_any_batch(family, index, strict):
+    assert_exports(family.models(**family.shallow)[index], dynamic(0), strict, OTHERS[:1])
+
+
+@each_class
+@each_way
+@pytest.mark.slow
+def test_any_batch_and_size(family, index, strict, tmp_path):
+    model = family.models(**family.shallow)[index]
+    assert_exports(model, dynamic(0, 2, 3), strict, OTHERS, tmp_path / "model.pt2")
+
+
+@each_class
+@pytest.mark.slow
+def test_deep_models(family, index):
+    assert_exports(family.models()[index], dynamic(0, 2, 3), False, OTHERS)
+
+
+def test_a_saved_program_takes_any_batch_and_size(family, tmp_path):
+    model = family.models(**family.shallow)[3]
+    assert_exports(model, dynamic(0, 2, 3), False, OTHERS[1:2], tmp_path / "model.pt2")
