@@ -77,6 +77,7 @@ def test_every_class_trains_at_four_sizes(family, index, backend):
     assert_trains_alike(family, index, backend, SIZES)
 
 
+@pytest.mark.slow
 def test_a_classifier_trains_at_two_sizes(family):
     assert_trains_alike(family, 2, "aot_eager", SIZES[:2])
 

@@ -32,7 +32,7 @@ PIXELS = (1, 3, 40, 40)
 @torch.no_grad()
 def test_a_whole_model_in_a_file(family, tmp_path):
     pixel_values = torch.randn(PIXELS)
-    for model in family.models():
+    for model in family.models(**family.shallow):
         expected = model(pixel_values, output_hidden_states=True, output_attentions=True)
         torch.save(model, tmp_path / "model.pt")
         loaded = torch.load(tmp_path / "model.pt", weights_only=False)
@@ -40,6 +40,7 @@ def test_a_whole_model_in_a_file(family, tmp_path):
         assert_same(loaded(pixel_values, output_hidden_states=True, output_attentions=True), expected, atol=0, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 def test_copies_of_a_model_in_training_train_alike_and_apart(family, copied):
     """Between a forward and a backward pass, with gradients and checkpointing; the copy's step leaves the model."""

@@ -27,7 +27,7 @@ pytest.importorskip("accelerate")
 FLAGS = {"output_hidden_states": True, "output_attentions": True}
 
 
-@pytest.mark.parametrize("part", [0.0, 0.8])
+@pytest.mark.parametrize("part", [pytest.param(0.0, marks=pytest.mark.slow), 0.8])
 @torch.no_grad()
 def test_memory_for_a_part_of_the_weights(family, part, tmp_path):
     pixel_values = torch.randn(2, 3, 33, 47)
@@ -48,6 +48,7 @@ def test_memory_for_a_part_of_the_weights(family, part, tmp_path):
         assert {weight.device.type for weight in loaded.parameters()} == devices
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_memory_for_all(family, tmp_path):
     pixel_values = torch.randn(2, 3, 33, 47)
@@ -58,6 +59,7 @@ def test_memory_for_all(family, tmp_path):
         assert_same(loaded(pixel_values), model(pixel_values), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_an_offloaded_model_is_saved_whole(family, tmp_path):
     model = family.models(**family.shallow)[3]
@@ -71,6 +73,7 @@ def test_an_offloaded_model_is_saved_whole(family, tmp_path):
     assert all(torch.equal(again[name], value) for name, value in expected.items())
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_trunk_and_backbone_offloaded_by_accelerate(family, tmp_path):
     import accelerate

@@ -28,8 +28,9 @@ from model_outputs import assert_same, tensors
 
 
 # Whole and padded stripes; the second gives the linear layers enough rows to run as convolutions.
-SIZES = [(40, 40), (57, 90)]
-both_sizes = pytest.mark.parametrize("size", SIZES, ids=["40x40", "57x90"])
+both_sizes = pytest.mark.parametrize(
+    "size", [pytest.param((40, 40), id="40x40", marks=pytest.mark.slow), pytest.param((57, 90), id="57x90")]
+)
 
 
 def weights(model):
@@ -62,7 +63,7 @@ def test_functional_call(family, size):
 
 
 @both_sizes
-@pytest.mark.parametrize("with_gradients", [True, False])
+@pytest.mark.parametrize("with_gradients", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_vmap_over_batches(family, size, with_gradients):
     batches = torch.randn(2, 2, 3, *size)
     for model in family.models(**family.shallow):
@@ -108,6 +109,7 @@ def test_wrong_labels_are_refused_outside_transforms_only(family):
         loss(pixel_values[0], labels[0] + 1)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_an_ensemble_is_one_function(family):
     pixel_values = torch.randn(2, 3, 57, 90)
@@ -126,7 +128,7 @@ def test_an_ensemble_is_one_function(family):
 
 
 @both_sizes
-@pytest.mark.parametrize("with_gradients", [True, False])
+@pytest.mark.parametrize("with_gradients", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_forward_derivatives_are_the_adjoint_of_backward_ones(family, size, with_gradients):
     """<u, jvp(v)> = <vjp(u), v>, by weights and by pixels."""
     for model in family.models(**family.shallow):
@@ -148,6 +150,7 @@ def test_forward_derivatives_are_the_adjoint_of_backward_ones(family, size, with
         torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_forward_derivatives_of_the_model_itself(family):
     """Its own parameters take part in products of weights."""
@@ -167,6 +170,7 @@ def test_forward_derivatives_of_the_model_itself(family):
             assert (value - expected).abs().max() <= 1e-3 * expected.abs().max(), key
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_dual_numbers(family):
     """Forward derivatives without torch.func."""
@@ -179,6 +183,7 @@ def test_dual_numbers(family):
         torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_batch_norm_without_running_statistics(family):
     """What torch.func makes of BatchNorm for transforms in train mode: every batch has its own statistics."""
     for model in family.models(decoder_dropout_rate=0.0, **family.shallow):
@@ -195,6 +200,7 @@ def test_batch_norm_without_running_statistics(family):
         torch.testing.assert_close(in_training, expected, atol=1e-4, rtol=1e-4, check_stride=False)
 
 
+@pytest.mark.slow
 def test_second_derivatives(family):
     """A product with the Hessian, forward over reverse, is the difference of two gradients."""
     model = awake(family.classifier_class(family.config(**family.shallow))).double()

@@ -23,11 +23,11 @@ from model_outputs import assert_same
 PIXELS = (1, 3, 33, 47)
 
 
-@pytest.mark.parametrize("assign", [True, False])
+@pytest.mark.parametrize("assign", [True, pytest.param(False, marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_built_on_meta_and_filled(family, assign):
     pixel_values = torch.randn(PIXELS)
-    for model in family.models():
+    for model in family.models(**family.shallow):
         with torch.device("meta"):
             empty = type(model)(model.config)
         assert {tensor.device.type for tensor in (*empty.parameters(), *empty.buffers())} == {"meta"}
@@ -37,6 +37,7 @@ def test_built_on_meta_and_filled(family, assign):
         assert_same(empty.eval()(pixel_values), model(pixel_values), atol=0, rtol=0)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_shapes_without_values(family):
     """A forward pass on meta tells the shapes of the outputs."""
@@ -48,6 +49,7 @@ def test_shapes_without_values(family):
             assert all(mine.shape == other.shape and other.device.type == "meta" for mine, other in pairs)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_precision_of_the_file(family, tmp_path):
     pixel_values = torch.randn(PIXELS)
@@ -64,6 +66,7 @@ def test_precision_of_the_file(family, tmp_path):
                 assert_same(loaded(pixel_values), model(pixel_values), atol=0, rtol=0)
 
 
+@pytest.mark.slow
 def test_trains_after_inference(family):
     """Nothing that was made in inference mode stays."""
     for model in family.models(**family.shallow):

@@ -84,6 +84,7 @@ def test_trained_saved_loaded_and_merged(family, tmp_path):
             assert_same(again(pixel_values), merged(pixel_values), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_adapters_of_the_model_itself(family, tmp_path):
     """`model.add_adapter`, as transformers has it, and `load_adapter` into another copy."""
     pixel_values = torch.randn(PIXELS)
@@ -98,6 +99,7 @@ def test_adapters_of_the_model_itself(family, tmp_path):
             assert_same(loaded.eval()(pixel_values), model(pixel_values), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_statistics_that_moved_are_saved_with_the_norms_alone(family, tmp_path):
     """In train mode BatchNorm's statistics follow the data, and PEFT saves those of `modules_to_save` only."""
     pixel_values = torch.randn(PIXELS)

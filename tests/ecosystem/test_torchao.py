@@ -58,6 +58,7 @@ def test_activations_of_every_class(family):
             assert_near(candidate(pixel_values), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
 def test_quantized_while_loading_saved_and_loaded_again(family, kind, tmp_path):

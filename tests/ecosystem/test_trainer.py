@@ -110,7 +110,9 @@ class Gradients(Trainer):
         self.found = torch.cat([weight.grad.flatten() for weight in self.model.parameters()])
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1], ids=["plain", "smoothed"])
+@pytest.mark.parametrize(
+    "smoothing", [pytest.param(0.0, id="plain"), pytest.param(0.1, id="smoothed", marks=pytest.mark.slow)]
+)
 def test_every_small_batch_counts_the_same(family, smoothing, tmp_path):
     """Whatever the number of its labelled pixels: the gradient is the mean of those of the small batches.
 
@@ -142,6 +144,7 @@ def test_number_of_items_changes_no_loss(family):
             assert model(**inputs, num_items_in_batch=torch.tensor(7)).loss == model(**inputs).loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
 def test_checkpoints_of_trainer(family, task, tmp_path):
     """A checkpoint loads as the trained model, and training goes on from it; checkpointing and bfloat16 included."""
