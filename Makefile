@@ -14,6 +14,7 @@
 
 # Every target builds the environment in $(VENV) if it is missing; `make VENV=elsewhere test` uses another one.
 VENV ?= .venv
+OLDEST_VENV ?= .venv-oldest
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -22,13 +23,18 @@ BENCHMARK_READY := $(VENV)/.benchmark-ready
 # make quickstart TASK=classification DATA=path/to/pictures MODEL=gpvit-nano ARGS="--num_train_epochs 5"
 QUICKSTART := $(if $(TASK),--task $(TASK)) $(if $(DATA),--data "$(DATA)") $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
-.PHONY: help quickstart test test-all conformance benchmark scaling lint format
+# A file for pip --constraint, when the environment is built; none: the newest versions.
+CONSTRAINTS ?=
+
+.PHONY: help quickstart test test-all test-oldest conformance benchmark scaling lint format
 
 help:
 	@echo "make quickstart   trains a small model in five minutes and draws what it sees; TASK=classification or"
 	@echo "                  segmentation, DATA=folder of pictures, MODEL=preset or folder, ARGS=\"further arguments\""
 	@echo "make test         the default tests, under ten minutes on two cores"
 	@echo "make test-all     the slow ones too"
+	@echo "make test-oldest  the default tests and make conformance with the oldest versions that setup.py allows, in"
+	@echo "                  an environment of its own, OLDEST_VENV=$(OLDEST_VENV)"
 	@echo "make conformance  transformers' own model tests on our classes (fetches its source distribution)"
 	@echo "make benchmark    speed and memory next to timm's and transformers' models, in minutes; ARGS=\"--suite"
 	@echo "                  classification --dtypes bfloat16\", or ARGS=--help for what there is"
@@ -36,10 +42,10 @@ help:
 	@echo "make lint         check style"
 	@echo "make format       fix style"
 
-$(READY): setup.py
+$(READY): setup.py $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev]" $(addprefix --constraint ,$(CONSTRAINTS))
 	touch $(READY)
 
 $(BENCHMARK_READY): $(READY)
@@ -54,6 +60,9 @@ test: $(READY)
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -m "not conformance"
+
+test-oldest:
+	$(MAKE) test conformance VENV="$(OLDEST_VENV)" CONSTRAINTS=tests/oldest.txt
 
 conformance: $(READY)
 	$(BIN)/python tests/conformance/run.py

@@ -22,19 +22,19 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 VERSION = (ROOT / "src/hf_gpvit/version.txt").read_text(encoding="utf-8").strip()
 
-TRAIN = ["accelerate>=1.1", "datasets>=3", "evaluate>=0.4", "matplotlib>=3.8", "torchdata>=0.11"]
+TRAIN = ["accelerate>=1.6", "datasets>=3", "evaluate>=0.4", "matplotlib>=3.8", "torchdata>=0.11"]
 HUB = ["jinja2>=3"]
-ONNX = ["onnx>=1.18", "onnxruntime>=1.21", "onnxscript>=0.5"]
+ONNX = ["onnx>=1.18", "onnxruntime>=1.21", "onnxscript>=0.6"]
 BENCHMARK = ["matplotlib>=3.8", "timm>=1.0"]
 NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"]
 DEV = [
     "parameterized>=0.9",
-    "peft>=0.17",
+    "peft>=0.19.1",
     "pytest>=8",
-    "pytest-timeout>=2.3",
+    "pytest-timeout>=2.3.1",
     "pytest-xdist>=3.5",
     "ruff>=0.9",
-    "torchao>=0.14",
+    "torchao>=0.16",
     "torchmetrics>=1.4",
 ]
 
@@ -63,10 +63,10 @@ setup(
     cmdclass={"build_py": BuildWithCards},
     python_requires=">=3.10",
     install_requires=[
-        "huggingface_hub>=1.0,<3",
+        "huggingface_hub>=1.5,<3",
         "numpy>=1.26",
-        "pillow>=10",
-        "safetensors>=0.5",
+        "pillow>=10.0.1",
+        "safetensors>=0.8",
         "torch>=2.11",
         "torchvision>=0.26",
         "transformers>=5.17,<6",

@@ -20,7 +20,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from datasets import ClassLabel, List, Value
+from datasets import ClassLabel, Sequence, Value
 from datasets import Image as ImageFeature
 from torch import nn
 from torch.nn import functional as F
@@ -140,8 +140,8 @@ def test_columns(scenes):
         "annotation": ImageFeature(),
         "label": ClassLabel(names=list(SCENE_NAMES)),
         "objects": {
-            "bbox": List(List(Value("float32"), length=4)),
-            "category": List(ClassLabel(names=list(SCENE_NAMES))),
+            "bbox": Sequence(Sequence(Value("float32"), length=4)),
+            "category": Sequence(ClassLabel(names=list(SCENE_NAMES))),
         },
     }
     assert ("ground", *SCENE_NAMES) == CLASS_NAMES

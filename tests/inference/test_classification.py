@@ -16,6 +16,8 @@
 import numpy as np
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 from PIL import Image
 from transformers import pipeline
 
@@ -53,7 +55,13 @@ def by_pipeline(model, processor):
         {},
         {"problem_type": "single_label_classification"},
         {"problem_type": "multi_label_classification"},
-        {"problem_type": "regression"},
+        pytest.param(
+            {"problem_type": "regression"},
+            marks=pytest.mark.skipif(
+                Version(transformers.__version__) < Version("5.23"),
+                reason="before transformers 5.23, pipelines make probabilities of what a regression gives",
+            ),
+        ),
         {"num_labels": 1},
     ],
     ids=str,

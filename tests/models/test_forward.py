@@ -80,7 +80,7 @@ def test_bfloat16(family):
     pure = copy.deepcopy(model).to(torch.bfloat16)(pixel_values).logits
     assert pure.dtype == torch.bfloat16
     assert (pure.float() - expected).abs().max() <= 0.05 * expected.std()
-    assert (autocast - expected).abs().max() <= 0.02 * expected.std()
+    assert (autocast - expected).abs().max() <= 0.03 * expected.std()
 
 
 @pytest.mark.parametrize("head", ["segformer", "upernet"])

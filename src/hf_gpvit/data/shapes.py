@@ -73,8 +73,8 @@ def load_shapes(num_scenes: int, seed: int = 0, image_size: int = 128) -> datase
             "annotation": datasets.Image(),
             "label": datasets.ClassLabel(names=list(SCENE_NAMES)),
             "objects": {
-                "bbox": datasets.List(datasets.List(datasets.Value("float32"), length=4)),
-                "category": datasets.List(datasets.ClassLabel(names=list(SCENE_NAMES))),
+                "bbox": datasets.Sequence(datasets.Sequence(datasets.Value("float32"), length=4)),
+                "category": datasets.Sequence(datasets.ClassLabel(names=list(SCENE_NAMES))),
             },
         }
     )

@@ -171,9 +171,14 @@ def is_eager_float32_on_cpu(hidden_states: torch.Tensor) -> bool:
 
 def is_full_precision(hidden_states: torch.Tensor) -> bool:
     """Whether what follows is computed in at least float32, and not in what autocast would make of it."""
-    device_type = hidden_states.device.type
-    is_autocast = torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
-    return hidden_states.dtype in (torch.float32, torch.float64) and not is_autocast
+    return hidden_states.dtype in (torch.float32, torch.float64) and not _is_autocast(hidden_states.device.type)
+
+
+def _is_autocast(device_type: str) -> bool:
+    # A device that has no autocast refuses to tell whether it is enabled; whether it has, torch 2.11 can't trace.
+    is_compiling = torch.compiler.is_compiling()
+    has_autocast = device_type != "meta" if is_compiling else torch.amp.is_autocast_available(device_type)
+    return has_autocast and torch.is_autocast_enabled(device_type)
 
 
 def is_short_attention(query: torch.Tensor, key: torch.Tensor) -> bool:
