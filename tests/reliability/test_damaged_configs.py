@@ -48,6 +48,7 @@ VALUES = {
     "infinite": float("inf"),
     "nan": float("nan"),
 }
+QUICK = ("dropped", "null", "string", "list", "negative", "huge", "infinite")
 # Neither decides anything here.
 FREE = {"transformers_version", "model_type", "architectures", "return_dict"}
 # What an error may name instead: `out_features` of the file contradict the stages that the field makes.
@@ -85,8 +86,8 @@ def damaged(family, name, value) -> dict:
 
 @pytest.mark.parametrize(("family", "name"), FIELDS, ids=[f"{family.name}-{name}" for family, name in FIELDS])
 def test_every_field(family, name):
-    for kind, value in VALUES.items():
-        record = damaged(family, name, value)
+    for kind in QUICK:
+        record = damaged(family, name, VALUES[kind])
         try:
             config = family.config_class.from_dict(record)
         except (ValueError, StrictDataclassError) as error:
@@ -102,7 +103,8 @@ def test_what_is_taken_works(family, name):
     for kind, value in VALUES.items():
         try:
             config = family.config_class.from_dict(damaged(family, name, value))
-        except (ValueError, StrictDataclassError):
+        except (ValueError, StrictDataclassError) as error:
+            assert name in str(error) or RELATED.get(name, name) in str(error), (kind, error)
             continue
         try:
             models = [cls(config).eval() for cls in (family.model_class, family.segmentor_class)]
