@@ -112,13 +112,15 @@ def saved(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def elsewhere(saved):
-    """What a process that has neither hf_gpvit nor, if transformers does without it, torchvision finds in each folder."""
+    """What a process without hf_gpvit, and without torchvision where transformers allows it, finds in each folder."""
     torch.save(torch.randn(1, 3, 37, 50), saved / "pixel_values.pt")
     Image.new("RGB", (90, 70), "tan").save(saved / "photo.jpg")
     names = {f"{family.name}-{kind}": names for family in FAMILIES for kind, names in LOADED_BY.items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_MODULES_CACHE", str(saved / "modules"))
-        subprocess.run([sys.executable, "-c", LOAD_ELSEWHERE, saved, json.dumps(names), *MISSING], check=True, cwd=saved)
+        subprocess.run(
+            [sys.executable, "-c", LOAD_ELSEWHERE, saved, json.dumps(names), *MISSING], check=True, cwd=saved
+        )
     return torch.load(saved / "loaded.pt")
 
 
