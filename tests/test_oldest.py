@@ -17,6 +17,7 @@ import re
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +28,7 @@ def lower_bounds():
     source = (ROOT / "setup.py").read_text(encoding="utf-8")
     requirements = map(Requirement, re.findall(r'"([\w-]+[<>=!~]=\d[^"]*)"', source))
     return {
-        requirement.name: specifier.version
+        requirement.name: Version(specifier.version)
         for requirement in requirements
         for specifier in requirement.specifier
         if specifier.operator == ">="
@@ -36,7 +37,8 @@ def lower_bounds():
 
 def tested_versions():
     lines = (ROOT / "tests" / "oldest.txt").read_text(encoding="utf-8").splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    pairs = (line.split("==") for line in lines if line and not line.startswith("#"))
+    return {name: Version(version) for name, version in pairs}
 
 
 def test_the_lower_bounds_are_the_tested_versions():

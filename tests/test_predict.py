@@ -13,6 +13,7 @@
 # limitations under the License.
 """From pictures to a folder of predictions, in Python and by scripts/predict.py as a user runs it."""
 
+import copy
 import json
 import os
 import subprocess
@@ -160,10 +161,15 @@ def test_picture_that_is_too_thin_does_not_stop_the_others(segmentor, photos):
 
 def test_large_overlays_are_scaled_down(segmentor, photos, monkeypatch):
     """The picture is, from a width of 52 to 20; the legend beside it is as wide as before, and the mask too."""
+    _, model, processor = segmentor
+    model = copy.deepcopy(model)
+    torch.nn.init.constant_(model.decode_head.classifier.bias[:1], 1e3)  # one class, in either size
+    model.save_pretrained(photos / "sure")
+    processor.save_pretrained(photos / "sure")
     sizes = []
     for side in (2048, 20):
         monkeypatch.setattr(predict, "_OVERLAY_SIDE", side)
-        [record] = predict_pictures(segmentor[0], ["photos/sub/cat.png"], "out")
+        [record] = predict_pictures("sure", ["photos/sub/cat.png"], "out")
         assert Image.open(photos / "out" / record["mask"]).size == (52, 30)
         sizes.append(Image.open(photos / "out" / record["overlay"]).width)
     assert sizes[0] - sizes[1] == 52 - 20
