@@ -345,6 +345,18 @@ def _is_faster_as_convolution(hidden_states: torch.Tensor, weight: torch.Tensor)
     return has_choice and hidden_states.shape[:-1].numel() >= _MIN_ROWS and weight.dtype == torch.float32
 
 
+def pad_to_stride(feature_map: torch.Tensor, stride: int) -> torch.Tensor:
+    """Zero-pads a (B, C, H, W) map that is narrower than `stride`, on CPUs and where gradients are wanted.
+
+    In bfloat16, oneDNN's gradients of a convolution's weights are wrong for such maps, by memory that nobody wrote.
+    A convolution that pads with zeros itself gives the same with more of them.
+    """
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or feature_map.device.type != "cpu":
+        return feature_map
+    missing = stride - feature_map.shape[-1]
+    return F.pad(feature_map, (0, missing)) if missing > 0 else feature_map
+
+
 class ConvBN(nn.Module):
     """Convolution and BatchNorm on NCHW maps; `stride` divides the size, rounding up."""
 
@@ -358,13 +370,14 @@ class ConvBN(nn.Module):
         bias: bool = False,
     ):
         super().__init__()
+        self.stride = stride
         self.convolution = nn.Conv2d(
             in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=bias
         )
         self.batch_norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.batch_norm(self.convolution(hidden_states))
+        return self.batch_norm(self.convolution(pad_to_stride(hidden_states, self.stride)))
 
 
 class ConvBNReLU(ConvBN):
