@@ -28,6 +28,7 @@ ONNX = ["onnx>=1.18", "onnxruntime>=1.21", "onnxscript>=0.7.1"]
 BENCHMARK = ["matplotlib>=3.8", "timm>=1.0"]
 NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"]
 DEV = [
+    "hypothesis>=6.100",
     "parameterized>=0.9",
     "peft>=0.19.1",
     "pytest>=8",

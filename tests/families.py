@@ -64,6 +64,17 @@ def awake(model: PreTrainedModel) -> PreTrainedModel:
     return model.eval()
 
 
+def trained(model: PreTrainedModel) -> PreTrainedModel:
+    """The model with running statistics and affine parameters of BatchNorm as training leaves them: none of 0 or 1."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.normal_(module.bias, std=0.3)
+            nn.init.normal_(module.running_mean, std=0.3)
+    return model
+
+
 GPVIT = Family(
     name="gpvit",
     config_class=GPViTConfig,

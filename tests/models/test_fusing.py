@@ -21,22 +21,11 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from families import GPVIT, HRVIT
+from families import GPVIT, HRVIT, trained
 from model_outputs import assert_same, tensors
 
 
 SIZES = [(40, 40), (33, 47), (9, 70)]
-
-
-def trained(model):
-    """The model with running statistics and affine parameters of BatchNorm as training leaves them: none of 0 or 1."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.uniform_(module.running_var, 0.5, 2)
-            nn.init.normal_(module.bias, std=0.3)
-            nn.init.normal_(module.running_mean, std=0.3)
-    return model
 
 
 def models(family, **overrides):
