@@ -28,9 +28,9 @@ from hf_gpvit.data.image_processors import image_processor_for
 # Largest difference between two ways of computing the same, in units of the largest value. Norms of nearly constant
 # tokens amplify rounding: in bfloat16 to half of a logit where folded BatchNorms round the weights once more.
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-4, torch.bfloat16: 1.0}
-WHOLE = st.integers(1, 9).map(lambda number: 32 * number)
-SMALL_SIDES = st.one_of(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), WHOLE, st.integers(1, 300))
-SIDES = st.one_of(st.integers(1, 40), WHOLE, st.integers(1, 300))
+SMALL, ANY = st.integers(1, 40), st.integers(1, 300)
+SIDES = st.one_of(SMALL, st.integers(1, 9).map(lambda number: 32 * number), ANY)
+MOSTLY_SMALL_SIDES = st.one_of(SMALL, SMALL, SMALL, SMALL, ANY)
 RECORDED = {
     "gpvit": ("hidden_states", "attentions", "group_attentions", "ungroup_attentions"),
     "hrvit": ("hidden_states", "attentions"),
@@ -201,13 +201,13 @@ def gradients(case, model, pixel_values):
 
 
 @settings(max_examples=30)
-@given(cases(SMALL_SIDES))
+@given(cases(MOSTLY_SMALL_SIDES))
 def test_inference(case):
     check_inference(case)
 
 
 @settings(max_examples=20)
-@given(cases(SMALL_SIDES))
+@given(cases(MOSTLY_SMALL_SIDES))
 def test_training(case):
     check_training(case)
 
