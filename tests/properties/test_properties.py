@@ -21,8 +21,8 @@ from cases import Case, cases
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from model_outputs import tensors
 from hf_gpvit.data.image_processors import image_processor_for
+from model_outputs import tensors
 
 
 # Largest difference between two ways of computing the same, in units of the largest value. Norms of nearly constant
