@@ -26,7 +26,8 @@ from families import awake
 from model_outputs import tensors
 
 
-SIZES = [(40, 40), (57, 50), (64, 96), (72, 41)]
+# A first size; then last stripes filled or not in both directions, twice.
+SIZES = [(40, 40), (57, 50), (64, 96), (72, 41), (88, 88), (80, 112), (104, 64)]
 
 
 @pytest.fixture(autouse=True)
@@ -67,13 +68,14 @@ def assert_trains_alike(family, index, backend, sizes):
             assert (actual[name] - gradient).abs().max() <= 1e-4 * largest, (size, name)
         for name, value in reference.named_buffers():
             torch.testing.assert_close(model.get_buffer(name), value, atol=1e-4, rtol=1e-4)
-    assert counter.frame_count <= 3
+    # AOTAutograd looks at strides, which dynamo alone does not: filled stripes have others
+    assert counter.frame_count <= 5
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("index", range(5), ids=["model", "backbone", "classifier", "segformer", "upernet"])
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
-def test_every_class_trains_at_four_sizes(family, index, backend):
+def test_every_class_trains_at_seven_sizes(family, index, backend):
     assert_trains_alike(family, index, backend, SIZES)
 
 
