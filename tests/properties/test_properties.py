@@ -18,7 +18,7 @@ import re
 import pytest
 import torch
 from cases import Case, cases
-from hypothesis import given, seed, settings
+from hypothesis import example, given, seed, settings
 from hypothesis import strategies as st
 
 from hf_gpvit.data.image_processors import image_processor_for
@@ -208,6 +208,12 @@ def test_inference(case):
 
 @settings(max_examples=20)
 @given(cases(MOSTLY_SMALL_SIDES))
+@example(Case("gpvit-l1", kind="segformer", batch_size=1, height=8, width=8))
+@example(Case("gpvit-l1", kind="segformer", batch_size=1, height=8, width=9))
+@example(Case("hrvit-b1", kind="segformer", batch_size=1, height=32, width=32))
+@example(Case("hrvit-b1", kind="segformer", batch_size=1, height=33, width=32))
+@example(Case("gpvit-l3", kind="upernet", batch_size=1, height=40, width=40))
+@example(Case("hrvit-nano", kind="upernet", batch_size=1, height=40, width=40))
 def test_training(case):
     check_training(case)
 
