@@ -26,7 +26,7 @@ QUICKSTART := $(if $(TASK),--task $(TASK)) $(if $(DATA),--data "$(DATA)") $(if $
 # A file for pip --constraint, when the environment is built; none: the newest versions.
 CONSTRAINTS ?=
 
-.PHONY: help quickstart test test-all test-oldest conformance benchmark scaling lint format
+.PHONY: help quickstart test test-all test-oldest conformance benchmark scaling long-run lint format
 
 help:
 	@echo "make quickstart   trains a small model in five minutes and draws what it sees; TASK=classification or"
@@ -39,6 +39,7 @@ help:
 	@echo "make benchmark    speed and memory next to timm's and transformers' models, in minutes; ARGS=\"--suite"
 	@echo "                  classification --dtypes bfloat16\", or ARGS=--help for what there is"
 	@echo "make scaling      multiply-adds, time and memory against the size of the image; ARGS as above"
+	@echo "make long-run     memory over half an hour of inference and of training; ARGS=\"--minutes 120\""
 	@echo "make lint         check style"
 	@echo "make format       fix style"
 
@@ -72,6 +73,9 @@ benchmark: $(BENCHMARK_READY)
 
 scaling: $(BENCHMARK_READY)
 	$(BIN)/python benchmarks/scaling.py $(ARGS)
+
+long-run: $(BENCHMARK_READY)
+	$(BIN)/python benchmarks/long_run.py $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

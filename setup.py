@@ -25,7 +25,7 @@ VERSION = (ROOT / "src/hf_gpvit/version.txt").read_text(encoding="utf-8").strip(
 TRAIN = ["accelerate>=1.6", "datasets>=3.6", "evaluate>=0.4", "matplotlib>=3.8", "torchdata>=0.11"]
 HUB = ["jinja2>=3"]
 ONNX = ["onnx>=1.18", "onnxruntime>=1.21", "onnxscript>=0.7.1"]
-BENCHMARK = ["matplotlib>=3.8", "timm>=1.0"]
+BENCHMARK = ["matplotlib>=3.8", "psutil>=5.9.4", "scipy>=1.11.4", "timm>=1.0"]
 NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"]
 DEV = [
     "hypothesis>=6.100",
@@ -35,6 +35,7 @@ DEV = [
     "pytest-timeout>=2.3.1",
     "pytest-xdist>=3.5",
     "ruff>=0.9",
+    "scipy>=1.11.4",
     "torchao>=0.16",
     "torchmetrics>=1.4",
 ]

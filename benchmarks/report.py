@@ -105,15 +105,20 @@ def table(rows: Sequence[dict]) -> str:
     cells = [_cells(row) for row in rows]
     columns = [name for name in COLUMNS if any(cell[name] for cell in cells)]
     lines = [[COLUMNS[name] for name in columns], *([cell[name] for name in columns] for cell in cells)]
+    return markdown_table(lines, NUMBERS)
+
+
+def markdown_table(lines: Sequence[Sequence[str]], numbers: int) -> str:
+    """The first line is the head; columns from `numbers` on are aligned to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rule = ["-" * width if index < NUMBERS else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
-    texts = [_aligned(line, widths) for line in lines]
+    rule = ["-" * width if index < numbers else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
+    texts = [_aligned(line, widths, numbers) for line in lines]
     return "\n".join(f"| {' | '.join(text)} |" for text in [texts[0], rule, *texts[1:]]) + "\n"
 
 
-def _aligned(line: list[str], widths: list[int]) -> list[str]:
+def _aligned(line: Sequence[str], widths: list[int], numbers: int) -> list[str]:
     cells = zip(line, widths, strict=True)
-    return [cell.ljust(width) if index < NUMBERS else cell.rjust(width) for index, (cell, width) in enumerate(cells)]
+    return [cell.ljust(width) if index < numbers else cell.rjust(width) for index, (cell, width) in enumerate(cells)]
 
 
 def _cells(row: dict) -> dict[str, str]:
@@ -172,7 +177,7 @@ def plot_ratios(rows: Sequence[dict], unit: str, path: Path) -> None:
     modes = list(dict.fromkeys(row["mode"] for row in rows))
     panels = [[row for row in rows if row["mode"] == mode] for mode in modes]
     heights = [len(panel) + 1 for panel in panels]
-    figure = _figure((9, 1.3 + 0.34 * sum(heights)))
+    figure = new_figure((9, 1.3 + 0.34 * sum(heights)))
     all_axes = figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
     handles = [
         import_extra("matplotlib.patches", "benchmark").Patch(color=color) for color in (OURS_COLOR, PEER_COLOR)
@@ -207,7 +212,7 @@ def _bars(axes, rows: Sequence[dict]) -> None:
 def plot_scaling(rows: Sequence[dict], path: Path) -> None:
     """Multiply-adds, time and memory of one image against its side, all axes logarithmic."""
     rows = [row for row in rows if row["fits"]]
-    figure = _figure((13, 4.2))
+    figure = new_figure((13, 4.2))
     all_axes = figure.subplots(1, 3)
     scaled = {"macs_per_image": (1e-9, "GMAC"), "seconds_per_image": (1e3, "ms"), "memory_bytes": (1 / MEBIBYTE, "MB")}
     locator = import_extra("matplotlib.ticker", "benchmark").LogLocator
@@ -235,5 +240,5 @@ def _curves(axes, rows: Sequence[dict], name: str, factor: float) -> None:
     axes.grid(alpha=0.3)
 
 
-def _figure(size: tuple[float, float]):
+def new_figure(size: tuple[float, float]):
     return import_extra("matplotlib.figure", "benchmark").Figure(figsize=size, layout="constrained")

@@ -15,8 +15,12 @@
 
 import json
 import platform
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -217,3 +221,140 @@ def test_what_can_not_be_measured_is_refused_before_any_work(arguments, message,
     with pytest.raises(SystemExit):
         speed.main(arguments)
     assert message in capsys.readouterr().err
+
+
+MINUTES = np.linspace(0, 30, 900)
+
+
+def wandering(random, scale):
+    """Noise in which each sample resembles those of the minute before."""
+    return np.convolve(random.normal(scale=scale, size=900 + 29), np.ones(30) / 30**0.5, mode="valid")
+
+
+@pytest.mark.parametrize(
+    ("series", "growth"),
+    [
+        (lambda random: np.zeros(900), 0),
+        (lambda random: wandering(random, 10), 0),
+        (lambda random: np.minimum(MINUTES, 9) * 20 + random.normal(size=900), 0),  # all of it in the warm-up
+        (lambda random: 50.0 * (random.uniform(size=900) < 0.1), 0),  # garbage waits now and then
+        (lambda random: np.where(MINUTES > 28, 30.0, 0), 0),  # a cache that fills late
+        (lambda random: 0.1 * MINUTES, 2),  # certain, but next to nothing
+        (lambda random: 2 * MINUTES, 40),
+        (lambda random: 2 * MINUTES + random.normal(scale=10, size=900), 40),
+        (lambda random: 2 * MINUTES + 30 * (MINUTES % 1), 40),  # what is kept and what waits for a collection
+        (lambda random: 4 * MINUTES + wandering(random, 5), 80),
+    ],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_growth_is_told_from_noise(series, growth, seed):
+    from trend import find_trend
+
+    trend = find_trend(60 * MINUTES, 500 + series(np.random.default_rng(seed)))
+    assert trend.is_growing == (growth > 5)
+    assert trend.growth == pytest.approx(growth, abs=max(4 * trend.error, 1))
+
+
+def test_shrinking_is_not_growing():
+    from trend import find_trend
+
+    trend = find_trend(60 * MINUTES, 500 - 2 * MINUTES)
+    assert not trend.is_growing and trend.growth == pytest.approx(-40, rel=0.01)
+    assert trend.level == pytest.approx(460, rel=0.01)  # amid what is after the warm-up
+
+
+def test_trends_know_missing_values_and_how_little_they_have():
+    from trend import find_trend
+
+    values = [5.0 * minute if index % 10 == 0 else None for index, minute in enumerate(MINUTES)]
+    assert find_trend(MINUTES, values).growth == pytest.approx(100, rel=0.05)
+    assert find_trend(MINUTES[:50], values[:50]) is None
+    assert find_trend([], []) is None
+
+
+def test_monitor_sees_what_works_leave_behind(monkeypatch, tmp_path):
+    import monitor
+
+    monkeypatch.setattr(monitor, "TENSORS_EVERY", 1)
+    watch = monitor.Monitor("a test", seconds=60, interval=0)
+    kept = []
+    watch.run("kept", lambda: kept.extend([torch.zeros(1), (tmp_path / "file").open("w")]))
+    watch.run("kept", lambda: kept.extend([nn.Linear(1, 1), torch.zeros(2**24)]))
+    watch.run("dropped", lambda: nn.Linear(1, 1))
+    kept.pop(1).close()
+    watch.run("nothing", lambda: None)
+    samples = watch.samples
+    assert np.diff(samples["tensors"]).tolist() == [1, 3, 0, 0]
+    assert np.diff(samples["open_files"]).tolist() == [1, 0, 0, -1]
+    assert samples["rss_bytes"][2] - samples["rss_bytes"][1] == pytest.approx(2**26, rel=0.1)
+    assert samples["seconds"] == sorted(samples["seconds"])
+    assert {name: counter.times for name, counter in watch.works.items()} == {"kept": 2, "dropped": 1, "nothing": 1}
+
+
+def test_interrupt_and_time_end_works():
+    from monitor import Monitor, interruptible
+
+    watch = Monitor("a test", seconds=60)
+    with interruptible(watch):
+        assert not watch.is_over
+        signal.raise_signal(signal.SIGINT)
+    assert watch.is_over and watch.is_interrupted
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert Monitor("a test", seconds=0).is_over
+
+
+def long_record(growth):
+    seconds = list(range(100))
+    rising = [1000 + growth * second for second in seconds]
+    samples = {"seconds": seconds, "rss_bytes": rising, "open_files": [9] * 100, "threads": [1] * 100}
+    samples["tensors"] = [50 if second % 10 == 0 else None for second in seconds]
+    works = {"forward": {"times": 1234, "seconds": 99.0}}
+    return {"machine": {"cpu": "x"}, "minutes": 2.0, "is_interrupted": True, "works": works, "samples": samples}
+
+
+@pytest.mark.parametrize(("growth", "verdict"), [(0, "flat"), (10, "grows")])
+def test_report_of_long_runs_says_whether_anything_grows(growth, verdict, tmp_path):
+    from long_run_report import write_report
+
+    (tmp_path / "training.json").write_text(json.dumps(long_record(growth)))
+    assert write_report(tmp_path, ("inference", "training")) == (verdict == "grows")
+    result = json.loads((tmp_path / "long_run.json").read_text())["training"]
+    assert result["trends"]["rss_bytes"]["is_growing"] == (verdict == "grows")
+    assert result["trends"]["tensors"] is None
+    lines = (tmp_path / "long_run.md").read_text().splitlines()
+    verdicts = [line.split("|")[-2].strip() for line in lines if line.startswith("| training")]
+    assert verdicts == [verdict, "too short to tell", "flat", "flat", "99"]
+    assert "2.0 minutes, interrupted" in lines[-1]
+    assert (tmp_path / "long_run.png").read_bytes().startswith(b"\x89PNG")
+
+
+LONG_RUN = str(Path(__file__).parents[1] / "benchmarks/long_run.py")
+
+
+@pytest.mark.slow
+def test_long_run(tmp_path):
+    command = [sys.executable, LONG_RUN, "--minutes", "0.5", "--interval", "0.1", "--output_dir", str(tmp_path)]
+    status = subprocess.run(command).returncode
+    results = json.loads((tmp_path / "long_run.json").read_text())
+    growing = [trend["is_growing"] for own in results.values() for trend in own["trends"].values() if trend]
+    assert status == any(growing)
+    assert list(results) == ["inference", "training"]
+    assert results["inference"]["works"]["largest picture"]["times"] > 1
+    assert results["training"]["works"]["step"]["times"] > 10
+    for mode in results:
+        samples = json.loads((tmp_path / f"{mode}.json").read_text())["samples"]
+        assert samples["seconds"][-1] >= 30 and min(samples["rss_bytes"]) > 2**26
+        assert all(len(values) == len(samples["seconds"]) for values in samples.values())
+    assert str(tmp_path) not in json.dumps(results)
+
+
+@pytest.mark.slow
+def test_interrupted_long_run_keeps_its_figures(tmp_path):
+    command = [sys.executable, LONG_RUN, "--modes", "inference", "--output_dir", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert "inference, 0 min" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) == 0
+    results = json.loads((tmp_path / "long_run.json").read_text())
+    assert results["inference"]["is_interrupted"] and results["inference"]["minutes"] < 5

@@ -1,0 +1,108 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Whether a series of samples grows, or only scatters.
+
+The first third of a run is warm-up: caches fill, and the heap of the C library grows to hold the largest request. The
+rest is cut into blocks of equal length, and each is reduced to its median, so that garbage which waits for Python's
+collector, or a sample amid a large allocation, counts for little. The slope through the medians is Theil and Sen's,
+the median of the slopes of all pairs, on which a few odd blocks have no influence.
+
+The slope is given as growth over the time after warm-up. Its standard error comes from the scatter of the medians
+about the line (median absolute deviation), times sqrt((1 + r) / (1 - r)), where r is the correlation of neighbours:
+memory wanders rather than jumps, and blocks that resemble each other tell less than as many independent ones.
+
+A series grows if growth is both more than three standard errors, which chance gives in one run of several hundred,
+and more than 1 % of the level. The second is there because a heap that serves blocks of random sizes goes on
+creeping, ever slower, for as long as one looks. What it lets pass is little: for half a gigabyte and ten thousand
+steps it is five hundred bytes a step, and tensors that are kept show in their number whatever their size.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hf_gpvit.extras import import_extra
+
+
+stats = import_extra("scipy.stats", "benchmark")
+
+WARM_UP = 1 / 3
+BLOCKS = 20
+ERRORS = 3
+TOLERANCE = 0.01
+MAX_CORRELATION = 0.9  # that of so few blocks is not known well enough to divide by less
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Where a series stands after warm-up, and where it goes; in the unit of its values.
+
+    Attributes:
+        level: Its median.
+        growth: From the end of the warm-up to the end of the run, by the slope.
+        error: Standard error of `growth`.
+        times, medians: Of the blocks.
+    """
+
+    level: float
+    growth: float
+    error: float
+    times: tuple[float, ...]
+    medians: tuple[float, ...]
+
+    @property
+    def is_growing(self) -> bool:
+        return self.growth > max(ERRORS * self.error, TOLERANCE * self.level)
+
+
+def find_trend(seconds: Sequence[float], values: Sequence[float | None]) -> Trend | None:
+    """The trend of values sampled at these times since the start; None if there are too few after the warm-up.
+
+    Args:
+        seconds: In ascending order.
+        values: As many; None where a sample lacks this value.
+    """
+    start = WARM_UP * seconds[-1] if len(seconds) else 0
+    samples = [
+        (time, value) for time, value in zip(seconds, values, strict=True) if time >= start and value is not None
+    ]
+    if len(samples) < 2 * BLOCKS:
+        return None
+    blocks = np.array_split(np.array(samples, dtype=float), BLOCKS)
+    times, medians = np.array([np.median(block, axis=0) for block in blocks]).T
+    slope, intercept, *_ = stats.theilslopes(medians, times)
+    duration = samples[-1][0] - samples[0][0]
+    return Trend(
+        level=float(np.median([value for _, value in samples])),
+        growth=float(slope * duration),
+        error=float(_slope_error(times, medians - intercept - slope * times) * duration),
+        times=tuple(times.tolist()),
+        medians=tuple(medians.tolist()),
+    )
+
+
+def _slope_error(times: np.ndarray, residuals: np.ndarray) -> float:
+    scatter = stats.median_abs_deviation(residuals, scale="normal")
+    independent = math.sqrt(math.pi / 3) * scatter / np.linalg.norm(times - times.mean())  # of Theil-Sen slopes
+    correlation = min(_correlation_of_neighbours(residuals), MAX_CORRELATION)
+    return independent * math.sqrt((1 + correlation) / (1 - correlation))
+
+
+def _correlation_of_neighbours(residuals: np.ndarray) -> float:
+    """At least 0."""
+    centred = residuals - residuals.mean()
+    square = centred @ centred
+    return max(float(centred[1:] @ centred[:-1] / square), 0.0) if square > 0 else 0.0
