@@ -85,7 +85,8 @@ class LongRun(Engine):
 def resized(batch: dict[str, torch.Tensor], side: int) -> dict[str, torch.Tensor]:
     """A batch of semantic segmentation at another size."""
     labels = F.interpolate(batch["labels"][:, None].float(), (side, side))[:, 0].long()
-    return {"pixel_values": F.interpolate(batch["pixel_values"], (side, side), mode="bilinear"), "labels": labels}
+    pixel_values = F.interpolate(batch["pixel_values"], (side, side), mode="bilinear")
+    return batch | {"pixel_values": pixel_values, "labels": labels}
 
 
 def random_side(random: Random) -> int:
