@@ -78,6 +78,8 @@ def run_modes(modes: Sequence[str], arguments: Namespace) -> None:
 
 def run_mode(mode: str, arguments: Namespace) -> None:
     """Works, and writes the samples."""
+    # this process was spawned; those that load pictures start as they do in a user's
+    multiprocessing.set_start_method(None, force=True)
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
     logging.disable_progress_bar()

@@ -100,9 +100,9 @@ def plot(samples: dict[str, dict[str, list]], trends: dict[str, Trends], path: P
                 _series(axes, own, name, trends[mode][name], color, legend)
             axes.axvspan(0, WARM_UP * own["seconds"][-1] / 60, color="0.92")
             axes.set_ylabel(label)
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.2 * axes.dataLim.y1)
             axes.spines[["top", "right"]].set_visible(False)
-            axes.legend(frameon=False, loc="lower right", fontsize="small")
+            axes.legend(frameon=False, loc="center right", ncols=len(series), fontsize="small", markerscale=3)
         column[0].set_title(mode, loc="left")
         column[-1].set_xlabel("minutes")
     figure.savefig(path, dpi=110)
@@ -113,7 +113,7 @@ def _series(axes, samples: dict[str, list], name: str, trend: Trend | None, colo
     unit = MEBIBYTE if name == "rss_bytes" else 1
     pairs = zip(samples["seconds"], samples[name], strict=True)
     points = [(seconds / 60, value / unit) for seconds, value in pairs if value is not None]
-    axes.plot(*zip(*points, strict=True), ".", color=color, alpha=0.3, markersize=3, label=legend)
+    axes.plot(*zip(*points, strict=True), ".", color=color, alpha=0.4, markersize=3, label=legend)
     if trend is not None:
         label = f"medians: {trend.growth / unit:+.1f} ± {trend.error / unit:.1f}"
         minutes, medians = [time / 60 for time in trend.times], [median / unit for median in trend.medians]

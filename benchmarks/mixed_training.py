@@ -38,7 +38,7 @@ PRESETS = ("gpvit-nano", "hrvit-nano")
 SCENES = {"train": 64, "test": 8}
 SCENE_SIDE = 96
 SMALLEST_SIDE, LARGEST_SIDE = 32, 192
-STEPS_BETWEEN = 40  # from one short run to the next
+STEPS_BETWEEN = 50  # from one short run to the next
 FOREVER = 10**9
 
 

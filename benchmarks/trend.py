@@ -14,9 +14,9 @@
 """Whether a series of samples grows, or only scatters.
 
 The first third of a run is warm-up: caches fill, and the heap of the C library grows to hold the largest request. The
-rest is cut into blocks of equal length, and each is reduced to its median, so that garbage which waits for Python's
-collector, or a sample amid a large allocation, counts for little. The slope through the medians is Theil and Sen's,
-the median of the slopes of all pairs, on which a few odd blocks have no influence.
+rest is cut into twenty blocks with equally many samples, and each is reduced to its median, so that garbage which
+waits for Python's collector, or a sample amid a large allocation, counts for little. The slope through the medians is
+Theil and Sen's, the median of the slopes of all pairs, on which a few odd blocks have no influence.
 
 The slope is given as growth over the time after warm-up. Its standard error comes from the scatter of the medians
 about the line (median absolute deviation), times sqrt((1 + r) / (1 - r)), where r is the correlation of neighbours:
@@ -40,7 +40,8 @@ from hf_gpvit.extras import import_extra
 stats = import_extra("scipy.stats", "benchmark")
 
 WARM_UP = 1 / 3
-BLOCKS = 20
+MIN_BLOCKS, MAX_BLOCKS = 8, 20
+SAMPLES_PER_BLOCK = 3  # at least, for a median to leave one out
 ERRORS = 3
 TOLERANCE = 0.01
 MAX_CORRELATION = 0.9  # that of so few blocks is not known well enough to divide by less
@@ -79,9 +80,10 @@ def find_trend(seconds: Sequence[float], values: Sequence[float | None]) -> Tren
     samples = [
         (time, value) for time, value in zip(seconds, values, strict=True) if time >= start and value is not None
     ]
-    if len(samples) < 2 * BLOCKS:
+    if len(samples) < SAMPLES_PER_BLOCK * MIN_BLOCKS:
         return None
-    blocks = np.array_split(np.array(samples, dtype=float), BLOCKS)
+    num_blocks = min(len(samples) // SAMPLES_PER_BLOCK, MAX_BLOCKS)
+    blocks = np.array_split(np.array(samples, dtype=float), num_blocks)
     times, medians = np.array([np.median(block, axis=0) for block in blocks]).T
     slope, intercept, *_ = stats.theilslopes(medians, times)
     duration = samples[-1][0] - samples[0][0]
