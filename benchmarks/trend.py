@@ -22,10 +22,10 @@ The slope is given as growth over the time after warm-up. Its standard error com
 about the line (median absolute deviation), times sqrt((1 + r) / (1 - r)), where r is the correlation of neighbours:
 memory wanders rather than jumps, and blocks that resemble each other tell less than as many independent ones.
 
-A series grows if growth is both more than three standard errors, which chance gives in one run of several hundred,
-and more than 1 % of the level. The second is there because a heap that serves blocks of random sizes goes on
-creeping, ever slower, for as long as one looks. What it lets pass is little: for half a gigabyte and ten thousand
-steps it is five hundred bytes a step, and tensors that are kept show in their number whatever their size.
+A series grows if growth is both more than three standard errors, which chance gives in one run of a hundred, or a few
+where memory wanders for many minutes, and more than 1 % of the level. The second is there because a heap that serves
+blocks of random sizes goes on creeping, ever slower, for as long as one looks. What it lets pass is little: for half a
+gigabyte and ten thousand steps it is five hundred bytes a step, and tensors that are kept show in their number.
 """
 
 import math
@@ -99,12 +99,14 @@ def find_trend(seconds: Sequence[float], values: Sequence[float | None]) -> Tren
 def _slope_error(times: np.ndarray, residuals: np.ndarray) -> float:
     scatter = stats.median_abs_deviation(residuals, scale="normal")
     independent = math.sqrt(math.pi / 3) * scatter / np.linalg.norm(times - times.mean())  # of Theil-Sen slopes
-    correlation = min(_correlation_of_neighbours(residuals), MAX_CORRELATION)
+    correlation = _correlation_of_neighbours(residuals)
     return independent * math.sqrt((1 + correlation) / (1 - correlation))
 
 
 def _correlation_of_neighbours(residuals: np.ndarray) -> float:
-    """At least 0."""
+    """Within 0 and `MAX_CORRELATION`; what the line takes from that of so few is put back (Kendall's correction)."""
     centred = residuals - residuals.mean()
     square = centred @ centred
-    return max(float(centred[1:] @ centred[:-1] / square), 0.0) if square > 0 else 0.0
+    correlation = float(centred[1:] @ centred[:-1] / square) if square > 0 else -1.0
+    corrected = (len(centred) * correlation + 2) / (len(centred) - 4)
+    return min(max(corrected, 0.0), MAX_CORRELATION)

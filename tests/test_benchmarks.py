@@ -227,9 +227,10 @@ def test_what_can_not_be_measured_is_refused_before_any_work(arguments, message,
 MINUTES = np.linspace(0, 30, 900)
 
 
-def wandering(random, scale):
-    """Noise in which each sample resembles those of the minute before."""
-    return np.convolve(random.normal(scale=scale, size=900 + 29), np.ones(30) / 30**0.5, mode="valid")
+def wandering(random, scale, samples=30):
+    """Noise in which each sample resembles so many before it; 30 are a minute."""
+    steps = random.normal(scale=scale, size=len(MINUTES) + samples - 1)
+    return np.convolve(steps, np.ones(samples) / samples**0.5, mode="valid")
 
 
 @pytest.mark.parametrize(
@@ -239,6 +240,7 @@ def wandering(random, scale):
         (lambda random: wandering(random, 10), 0),
         (lambda random: np.minimum(MINUTES, 9) * 20 + random.normal(size=900), 0),  # all of it in the warm-up
         (lambda random: 50.0 * (random.uniform(size=900) < 0.1), 0),  # garbage waits now and then
+        (lambda random: 50.0 * (random.uniform(size=900) < MINUTES / 80), 0),  # and ever more often
         (lambda random: np.where(MINUTES > 28, 30.0, 0), 0),  # a cache that fills late
         (lambda random: 0.1 * MINUTES, 2),  # certain, but next to nothing
         (lambda random: 2 * MINUTES, 40),
@@ -254,6 +256,15 @@ def test_growth_is_told_from_noise(series, growth, seed):
     trend = find_trend(60 * MINUTES, 500 + series(np.random.default_rng(seed)))
     assert trend.is_growing == (growth > 5)
     assert trend.growth == pytest.approx(growth, abs=max(4 * trend.error, 1))
+
+
+def test_error_is_about_what_chance_gives_where_memory_wanders():
+    from trend import find_trend
+
+    noises = [wandering(np.random.default_rng(seed), 10, samples=90) for seed in range(40)]
+    trends = [find_trend(60 * MINUTES, 500 + noise) for noise in noises]
+    # half of what has a normal distribution is within 0.67 standard errors
+    assert 0.3 < np.median([abs(trend.growth) / trend.error for trend in trends]) < 1
 
 
 def test_shrinking_is_not_growing():
@@ -273,6 +284,11 @@ def test_trends_know_missing_values_and_how_little_they_have():
     assert find_trend([], []) is None
 
 
+def make_cycle():
+    layer = nn.Linear(1, 1)
+    layer.itself = [layer]
+
+
 @pytest.fixture
 def few_objects():
     """Objects that are there already are left out of collections and counts, which takes seconds off them."""
@@ -290,7 +306,7 @@ def test_monitor_sees_what_works_leave_behind(monkeypatch, tmp_path):
     kept = []
     watch.run("kept", lambda: kept.extend([torch.zeros(1), (tmp_path / "file").open("w")]))
     watch.run("kept", lambda: kept.extend([nn.Linear(1, 1), torch.zeros(2**24)]))
-    watch.run("dropped", lambda: nn.Linear(1, 1))
+    watch.run("dropped", make_cycle)
     kept.pop(1).close()
     watch.run("nothing", lambda: None)
     samples = watch.samples
