@@ -23,7 +23,13 @@ from report import MEBIBYTE, markdown_table, new_figure, save
 from trend import WARM_UP, Trend, find_trend
 
 
-NAMES = {"rss_bytes": "resident memory (MB)", "tensors": "tensors", "open_files": "open files", "threads": "threads"}
+NAMES = {
+    "rss_bytes": "resident memory (MB)",
+    "heap_bytes": "allocated on the heap (MB)",
+    "tensors": "tensors",
+    "open_files": "open files",
+    "threads": "threads",
+}
 Trends = dict[str, Trend | None]  # of each quantity
 
 
@@ -73,13 +79,17 @@ def _text(records: dict[str, dict], trends: dict[str, Trends]) -> str:
 def _cells(name: str, trend: Trend | None) -> list[str]:
     if trend is None:
         return ["", "", "", "too short to tell"]
-    unit = MEBIBYTE if name == "rss_bytes" else 1
+    unit = _unit(name)
     return [
         f"{trend.level / unit:,.0f}",
         f"{trend.growth / unit:+.1f}",
         f"{trend.error / unit:.1f}",
         "grows" if trend.is_growing else "flat",
     ]
+
+
+def _unit(name: str) -> int:
+    return MEBIBYTE if name.endswith("bytes") else 1
 
 
 def _machine_text(mode: str, record: dict) -> str:
@@ -89,9 +99,12 @@ def _machine_text(mode: str, record: dict) -> str:
 
 
 def plot(samples: dict[str, dict[str, list]], trends: dict[str, Trends], path: Path) -> None:
-    """A column for each mode: resident memory, tensors, open files and threads against minutes; warm-up is grey."""
-    panels = {"memory (MB)": {"rss_bytes": "resident"}, "tensors": {"tensors": "reachable from Python"}}
-    panels["number"] = {"open_files": "open files", "threads": "threads"}
+    """A column for each mode: memory, tensors, open files and threads against minutes; warm-up is grey."""
+    panels = {
+        "memory (MB)": {"rss_bytes": "resident", "heap_bytes": "allocated"},
+        "tensors": {"tensors": "reachable from Python"},
+        "number": {"open_files": "open files", "threads": "threads"},
+    }
     figure = new_figure((5.5 * len(samples), 7))
     grid = figure.subplots(len(panels), len(samples), squeeze=False, sharex="col", height_ratios=(3, 2, 2))
     for (mode, own), column in zip(samples.items(), grid.T, strict=True):
@@ -110,10 +123,18 @@ def plot(samples: dict[str, dict[str, list]], trends: dict[str, Trends], path: P
 
 def _series(axes, samples: dict[str, list], name: str, trend: Trend | None, color: str, legend: str) -> None:
     """Samples as points, and the medians that the trend goes by as a line."""
-    unit = MEBIBYTE if name == "rss_bytes" else 1
+    unit = _unit(name)
     pairs = zip(samples["seconds"], samples[name], strict=True)
     points = [(seconds / 60, value / unit) for seconds, value in pairs if value is not None]
-    axes.plot(*zip(*points, strict=True), ".", color=color, alpha=0.4, markersize=3, label=legend)
+    axes.plot(
+        [time for time, _ in points],
+        [value for _, value in points],
+        ".",
+        color=color,
+        alpha=0.4,
+        markersize=3,
+        label=legend,
+    )
     if trend is not None:
         label = f"medians: {trend.growth / unit:+.1f} ± {trend.error / unit:.1f}"
         minutes, medians = [time / 60 for time in trend.times], [median / unit for median in trend.medians]

@@ -17,7 +17,6 @@ import json
 import shutil
 import signal
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -56,8 +55,11 @@ def run_training(monitor: Monitor, folder: Path, seed: int) -> None:
         **_segmentation(data, SCENE_SIDE),
     )
     other = partial(short_run, data, folder / "short", random)
-    with suppress(TrainingStopped):  # which it asks for when the time is over
+    try:
         LongRun(recipe, monitor, random, other).run()
+    except TrainingStopped:
+        if not monitor.is_over:  # it asks for it when the time is over
+            raise
 
 
 class LongRun(Engine):

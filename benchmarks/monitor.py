@@ -13,6 +13,7 @@
 # limitations under the License.
 """What a process holds while it works: memory, tensors, open files, threads."""
 
+import ctypes
 import gc
 import signal
 import time
@@ -27,9 +28,22 @@ from hf_gpvit.extras import import_extra
 
 psutil = import_extra("psutil", "benchmark")
 
-QUANTITIES = ("rss_bytes", "tensors", "open_files", "threads")
+QUANTITIES = ("rss_bytes", "heap_bytes", "tensors", "open_files", "threads")
 TENSORS_EVERY = 10  # samples, because looking at every object takes a while
 SECONDS_PER_LINE = 60
+# of glibc's struct mallinfo2, in its order
+HEAP_FIELDS = (
+    "arena",
+    "ordblks",
+    "smblks",
+    "hblks",
+    "hblkhd",
+    "usmblks",
+    "fsmblks",
+    "uordblks",
+    "fordblks",
+    "keepcost",
+)
 
 
 @dataclass
@@ -44,16 +58,17 @@ class Counter:
 class Monitor:
     """Samples the process between two works, where nothing is under way, until its time is over.
 
-    Memory is what is resident (RSS), as the system sees it. Tensors are counted after a collection of reference
-    cycles: those that wait for Python's own collection are no leak. It frees some memory a little sooner than would
-    happen anyway; nothing else is done to keep memory low.
+    Memory is what is resident (RSS), as the system sees it; and what is allocated on the heap, where the C library is
+    one that tells: the rest of what is resident is gaps in the heap, and libraries. Tensors are counted after a
+    collection of reference cycles: those that wait for Python's own collection are no leak. It frees some memory a
+    little sooner than would happen anyway; nothing else is done to keep memory low.
 
     Attributes:
         name: What its lines begin with.
         seconds: How long works are to go on.
         interval: Least seconds from one sample to the next.
         works: By name.
-        samples: A list for "seconds" since the start and for each of `QUANTITIES`; None where tensors weren't counted.
+        samples: A list for "seconds" since the start and for each of `QUANTITIES`; None where one wasn't counted.
         is_interrupted: Whether somebody has asked to end before that.
     """
 
@@ -93,6 +108,7 @@ class Monitor:
         number = len(self.samples["seconds"])
         self.samples["seconds"].append(self.elapsed)
         self.samples["rss_bytes"].append(self._process.memory_info().rss)
+        self.samples["heap_bytes"].append(heap_bytes())
         self.samples["tensors"].append(count_tensors() if number % TENSORS_EVERY == 0 else None)
         self.samples["open_files"].append(self._count_open_files())
         self.samples["threads"].append(self._process.num_threads())
@@ -108,6 +124,23 @@ class Monitor:
         last = ", ".join(f"{name} {self.samples[name][-1]:,}" for name in QUANTITIES if self.samples[name][-1])
         done = sum(counter.times for counter in self.works.values())
         print(f"{self.name}, {self.elapsed / 60:.0f} min: {done:,} works, {last}", flush=True)
+
+
+class _HeapInfo(ctypes.Structure):
+    """What glibc's mallinfo2 gives, from its version 2.33 on."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in HEAP_FIELDS]
+
+
+def heap_bytes() -> int | None:
+    """Bytes that are allocated and not freed, from heap and system; None where glibc isn't the C library."""
+    try:
+        mallinfo = ctypes.CDLL(None).mallinfo2
+    except (AttributeError, OSError, TypeError):
+        return None
+    mallinfo.restype = _HeapInfo
+    info = mallinfo()
+    return info.uordblks + info.hblkhd
 
 
 def count_tensors() -> int:

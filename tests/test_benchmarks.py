@@ -313,6 +313,8 @@ def test_monitor_sees_what_works_leave_behind(monkeypatch, tmp_path):
     assert np.diff(samples["tensors"]).tolist() == [1, 3, 0, 0]
     assert np.diff(samples["open_files"]).tolist() == [1, 0, 0, -1]
     assert samples["rss_bytes"][2] - samples["rss_bytes"][1] == pytest.approx(2**26, rel=0.1)
+    if samples["heap_bytes"][0] is not None:
+        assert samples["heap_bytes"][2] - samples["heap_bytes"][1] == pytest.approx(2**26, rel=0.1)
     assert samples["seconds"] == sorted(samples["seconds"])
     assert {name: counter.times for name, counter in watch.works.items()} == {"kept": 2, "dropped": 1, "nothing": 1}
 
@@ -335,6 +337,7 @@ def long_record(growth):
     seconds = list(range(100))
     rising = [1000 + growth * second for second in seconds]
     samples = {"seconds": seconds, "rss_bytes": rising, "open_files": [9] * 100, "threads": [1] * 100}
+    samples["heap_bytes"] = [None] * 100
     samples["tensors"] = [50 if second % 10 == 0 else None for second in seconds]
     works = {"forward": {"times": 1234, "seconds": 99.0}}
     return {"machine": {"cpu": "x"}, "minutes": 2.0, "is_interrupted": True, "works": works, "samples": samples}
@@ -351,7 +354,7 @@ def test_report_of_long_runs_says_whether_anything_grows(growth, verdict, tmp_pa
     assert result["trends"]["tensors"] is None
     lines = (tmp_path / "long_run.md").read_text().splitlines()
     verdicts = [line.split("|")[-2].strip() for line in lines if line.startswith("| training")]
-    assert verdicts == [verdict, "too short to tell", "flat", "flat", "99"]
+    assert verdicts == [verdict, "too short to tell", "too short to tell", "flat", "flat", "99"]
     assert "2.0 minutes, interrupted" in lines[-1]
     assert (tmp_path / "long_run.png").read_bytes().startswith(b"\x89PNG")
 
