@@ -53,6 +53,17 @@ def test_figures():
         assert costs.activation_bytes == 4 * channels * 200
 
 
+class Attention(Two):
+    def forward(self, pixel_values):
+        rows = pixel_values.transpose(1, 2)  # (1, H, 3, W): W is the width of a head
+        return nn.functional.scaled_dot_product_attention(rows, rows, rows)
+
+
+def test_attention_counts():
+    """Ten heads with three queries and keys of width 20: scores and sums of values."""
+    assert count_costs(Attention(False), 10, 20).macs == 2 * 10 * 3 * 3 * 20
+
+
 def test_weights_that_are_shared_count_once():
     model = Two(False)
     model.again = model.wide

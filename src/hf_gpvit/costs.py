@@ -19,10 +19,18 @@ from dataclasses import dataclass
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import PreTrainedModel
 
 from .inference.modes import evaluating
+
+
+def _attention_flops(query_shape, key_shape, value_shape, *args, **kwargs) -> int:
+    return sdpa_flop_count(query_shape, key_shape, value_shape)
+
+
+# SDPA on CPUs, which torch 2.11 leaves out
+_COUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ def count_costs(model: PreTrainedModel, height: int, width: int) -> Costs:
         evaluating(model),
         torch.inference_mode(False),
         torch.no_grad(),
-        FlopCounterMode(display=False) as flops,
+        FlopCounterMode(display=False, custom_mapping=_COUNTED) as flops,
         live,
     ):
         model(pixel_values)
