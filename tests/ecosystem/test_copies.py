@@ -18,10 +18,12 @@ Pickled and deep-copied models are tested with the forward pass.
 
 import copy
 import pickle
+from unittest import mock
 
 import pytest
 import torch
 from torch import multiprocessing
+from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
 from model_outputs import assert_same, tensors
 
@@ -38,6 +40,17 @@ def test_a_whole_model_in_a_file(family, tmp_path):
         loaded = torch.load(tmp_path / "model.pt", weights_only=False)
         assert type(loaded) is type(model)
         assert_same(loaded(pixel_values, output_hidden_states=True, output_attentions=True), expected, atol=0, rtol=0)
+
+
+@torch.no_grad()
+def test_a_process_in_which_no_model_was_built(family):
+    """transformers notes what a class records when a model of it is built; here it has forgotten."""
+    pixel_values = torch.randn(PIXELS)
+    for model in family.models(**family.shallow):
+        expected, content = model(pixel_values, output_hidden_states=True), pickle.dumps(model)
+        with mock.patch.dict(_CAN_RECORD_REGISTRY, clear=True):
+            clone = pickle.loads(content)
+            assert_same(clone(pixel_values, output_hidden_states=True), expected, atol=0, rtol=0)
 
 
 @pytest.mark.slow
@@ -81,7 +94,7 @@ def test_spawned_processes_share_the_weights(family):
         answers = context.Queue()
         process = context.Process(target=_answer, args=(model, pixel_values, answers))
         process.start()
-        answer = {name: torch.from_numpy(value) for name, value in answers.get(timeout=120).items()}
+        answer = {name: torch.from_numpy(value) for name, value in answers.get(timeout=300).items()}
         process.join(timeout=60)
         assert process.exitcode == 0
         torch.testing.assert_close(answer, tensors(expected), atol=1e-5, rtol=1e-5)
