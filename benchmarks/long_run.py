@@ -20,8 +20,9 @@ Each mode is a process of its own with one thread. Between two works, once a sec
 memory, open files, threads, and every tenth time the tensors that Python can reach. Models are small, because small
 ones do more in the time, and leaks are of objects. All is on the CPU, where resident memory is all there is.
 
-The run fails (exit status 1) if one of them grows beyond noise; trend.py says what that is. Resident memory that grows
-while what is allocated on the heap does not is fragmentation. Ctrl-C ends it early with the figures so far.
+The run fails (exit status 1) if one of them grows beyond noise; trend.py says what that is. What is unclear, or too
+short to tell, is said to be so and does not fail it. Resident memory that grows while what is allocated on the heap
+does not is fragmentation. Ctrl-C ends it early with the figures so far.
 
 Writes MODE.json with the samples of each mode, and long_run.md, long_run.json and long_run.png with those of both that
 are in the output folder, also from an earlier run.

@@ -51,15 +51,13 @@ def write_report(folder: Path, modes: Iterable[str]) -> bool:
     samples = {mode: record["samples"] for mode, record in records.items()}
     plot(samples, trends, folder / "long_run.png")
     print(f"{folder}: long_run.md, long_run.json, long_run.png")
-    return any(trend is not None and trend.is_growing for own in trends.values() for trend in own.values())
+    return any(trend is not None and trend.verdict == "grows" for own in trends.values() for trend in own.values())
 
 
 def _result(record: dict, trends: Trends) -> dict:
     """A record without its samples, which are in a file of their own, and with its trends."""
     own = {name: value for name, value in record.items() if name != "samples"}
-    own["trends"] = {
-        name: trend and asdict(trend) | {"is_growing": trend.is_growing} for name, trend in trends.items()
-    }
+    own["trends"] = {name: trend and asdict(trend) | {"verdict": trend.verdict} for name, trend in trends.items()}
     return own
 
 
@@ -84,7 +82,7 @@ def _cells(name: str, trend: Trend | None) -> list[str]:
         f"{trend.level / unit:,.0f}",
         f"{trend.growth / unit:+.1f}",
         f"{trend.error / unit:.1f}",
-        "grows" if trend.is_growing else "flat",
+        trend.verdict,
     ]
 
 
@@ -122,7 +120,7 @@ def plot(samples: dict[str, dict[str, list]], trends: dict[str, Trends], path: P
 
 
 def _series(axes, samples: dict[str, list], name: str, trend: Trend | None, color: str, legend: str) -> None:
-    """Samples as points, and the medians that the trend goes by as a line."""
+    """Samples as points, and the floors that the trend goes by as a line."""
     unit = _unit(name)
     pairs = zip(samples["seconds"], samples[name], strict=True)
     points = [(seconds / 60, value / unit) for seconds, value in pairs if value is not None]
@@ -136,6 +134,6 @@ def _series(axes, samples: dict[str, list], name: str, trend: Trend | None, colo
         label=legend,
     )
     if trend is not None:
-        label = f"medians: {trend.growth / unit:+.1f} ± {trend.error / unit:.1f}"
-        minutes, medians = [time / 60 for time in trend.times], [median / unit for median in trend.medians]
-        axes.plot(minutes, medians, color=color, label=label)
+        label = f"floors: {trend.growth / unit:+.1f} ± {trend.error / unit:.1f}"
+        minutes, floors = [time / 60 for time in trend.times], [floor / unit for floor in trend.floors]
+        axes.plot(minutes, floors, color=color, label=label)
