@@ -22,7 +22,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 VERSION = (ROOT / "src/hf_gpvit/version.txt").read_text(encoding="utf-8").strip()
 
-TRAIN = ["accelerate>=1.6", "datasets>=3.6", "evaluate>=0.4", "matplotlib>=3.8", "torchdata>=0.11"]
+TRAIN = ["accelerate>=1.8.1", "datasets>=4.0", "evaluate>=0.4", "matplotlib>=3.8", "torchdata>=0.11"]
 HUB = ["jinja2>=3"]
 ONNX = ["onnx>=1.18", "onnxruntime>=1.21", "onnxscript>=0.7.1"]
 BENCHMARK = ["matplotlib>=3.8", "psutil>=5.9.4", "scipy>=1.11.4", "timm>=1.0"]
