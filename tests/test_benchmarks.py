@@ -334,9 +334,12 @@ def test_monitor_sees_what_works_leave_behind(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("few_objects")
-def test_interrupt_and_time_end_works():
+def test_interrupt_and_time_end_works(request):
     from monitor import Monitor, interruptible
 
+    # workers of pytest-xdist ignore it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     watch = Monitor("a test", seconds=60)
     with interruptible(watch):
         assert not watch.is_over
