@@ -67,7 +67,7 @@ setup(
     install_requires=[
         "huggingface_hub>=1.5,<3",
         "numpy>=1.26",
-        "pillow>=10.0.1",
+        "pillow>=11.0",
         "safetensors>=0.8",
         "torch>=2.11",
         "torchvision>=0.26",

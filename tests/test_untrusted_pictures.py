@@ -29,8 +29,10 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import torch
+from packaging.version import Version
 from PIL import ExifTags, Image, ImageOps, features
 from transformers import ViTImageProcessor, pipeline
 
@@ -170,6 +172,8 @@ def store(name, folder):
 
 @pytest.mark.parametrize("name", STORED)
 def test_modes_and_formats(tmp_path, name):
+    if name == "YCbCr.tif" and Version(PIL.__version__) < Version("13.0"):
+        pytest.skip("before Pillow 13, uncompressed YCbCr in TIFF is refused as truncated")
     shown, tolerance = store(name, tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -44,8 +44,7 @@ def mask(path, ids=(0, 1), mode="L", size=SIZE):
     if mode == "P":
         image.putpalette([value for index in range(256) for value in (index, 255 - index, 7)])
     image.save(path)
-    # what it was drawn for; Pillow 10 opens 16 bits as I
-    assert Image.open(path).mode in ((mode, "I") if mode == "I;16" else (mode,))
+    assert Image.open(path).mode == mode
 
 
 def class_folders(root, counts, suffix=".png"):

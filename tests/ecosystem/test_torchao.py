@@ -17,9 +17,11 @@ Weights alone, on a model in memory, are tested with the adapters.
 """
 
 import copy
+from importlib.metadata import version
 
 import pytest
 import torch
+from packaging.version import Version
 from torch import nn
 from transformers import TorchAoConfig
 
@@ -47,6 +49,10 @@ def assert_near(outputs, expected):
         assert 0 < error < 0.1 * value.norm(), key
 
 
+@pytest.mark.skipif(
+    Version(version("torchao")) < Version("0.18"),
+    reason="before torchao 0.18, layers of 16 inputs at most, which these models have, keep their weights",
+)
 @torch.no_grad()
 def test_activations_of_every_class(family):
     pixel_values = torch.randn(PIXELS)
