@@ -13,31 +13,20 @@
 # limitations under the License.
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from datasets import config
 
-from colored_photos import draw_photos
+import short_runs
 from families import FAMILIES, awake
 from hf_gpvit.data import image_processor_for
-from hf_gpvit.training import ClassificationRecipe
+
+
+fresh_accelerator = short_runs.fresh_accelerator
+photos = short_runs.photos
 
 
 @pytest.fixture(autouse=True)
 def _caches_stay_here(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "HF_DATASETS_CACHE", tmp_path / "cache")
-
-
-@pytest.fixture(autouse=True)
-def _fresh_accelerator():
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-@pytest.fixture(scope="session")
-def photos(tmp_path_factory):
-    root = tmp_path_factory.mktemp("photos")
-    draw_photos(root)
-    return root
 
 
 @pytest.fixture(scope="session")
@@ -57,13 +46,4 @@ def saved(tmp_path_factory):
 @pytest.fixture
 def recipe(photos, saved, tmp_path):
     """A short run."""
-    return ClassificationRecipe(
-        model=str(saved / "gpvit"),
-        dataset=str(photos / "classification"),
-        output_dir=str(tmp_path / "run"),
-        image_size=32,
-        batch_size=4,
-        max_steps=4,
-        eval_steps=2,
-        logging_steps=1,
-    )
+    return short_runs.short_run(saved / "gpvit", photos, tmp_path / "run", max_steps=4, eval_steps=2, logging_steps=1)

@@ -15,41 +15,20 @@
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
-from colored_photos import draw_photos
+import short_runs
 from families import FAMILIES
-from hf_gpvit.training import ClassificationRecipe
 
 
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    """Accelerate keeps its settings for the whole process."""
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-@pytest.fixture(scope="session")
-def photos(tmp_path_factory):
-    """A folder of pictures for each task; see `colored_photos`."""
-    root = tmp_path_factory.mktemp("photos")
-    draw_photos(root)
-    return root
+fresh_accelerator = short_runs.fresh_accelerator
+photos = short_runs.photos
 
 
 @pytest.fixture
 def classification(photos, models, tmp_path):
     """A short run."""
-    return ClassificationRecipe(
-        model=str(models / "gpvit"),
-        dataset=str(photos / "classification"),
-        output_dir=str(tmp_path / "run"),
-        image_size=32,
-        batch_size=4,
-        max_steps=6,
-        eval_steps=3,
-        logging_steps=2,
-        learning_rate=3e-3,
+    return short_runs.short_run(
+        models / "gpvit", photos, tmp_path / "run", max_steps=6, eval_steps=3, logging_steps=2, learning_rate=3e-3
     )
 
 
