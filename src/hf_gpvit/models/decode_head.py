@@ -20,9 +20,8 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import UperNetConfig
 from transformers import initialization as init
-from transformers.models.upernet.modeling_upernet import UperNetFCNHead, UperNetHead
-from transformers.utils.generic import maybe_autocast
 
+from .compat import UperNetFCNHead, UperNetHead, maybe_autocast
 from .layers import (
     ConvBNReLU,
     at_least_float32,

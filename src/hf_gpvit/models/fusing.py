@@ -23,16 +23,14 @@ from functools import reduce
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval, parametrize
-from transformers.models.upernet.modeling_upernet import UperNetConvModule
 
+from .compat import UperNetConvModule, is_hooked
 from .decode_head import SegformerHead, resize_bilinear
 from .layers import (
     ConvBN,
     activate,
     conv_channels_last,
-    is_hooked,
     is_plain_weight,
     joined_depthwise,
     may_compose_weights,
@@ -146,7 +144,7 @@ def _obstacle(module: nn.Module) -> str | None:
 def _fold_batch_norm(module: nn.Module, path: str) -> None:
     """Makes `module.batch_norm` a part of the layer at `path`; a norm by the statistics of its input stays."""
     batch_norm = module.batch_norm
-    if not isinstance(batch_norm, _BatchNorm) or batch_norm.running_var is None:
+    if not isinstance(batch_norm, (nn.BatchNorm2d, nn.SyncBatchNorm)) or batch_norm.running_var is None:
         return
     layer = module.get_submodule(path)
     _check_composable(layer)

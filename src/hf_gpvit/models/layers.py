@@ -18,18 +18,25 @@ Convolutions read and write that memory through `permute`, so no layout copy hap
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.autograd import forward_ad
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 from transformers import initialization as init
 from transformers.activations import GELUActivation
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.utils import output_capturing
-from transformers.utils.generic import maybe_autocast
+
+from .compat import (
+    ALL_ATTENTION_FUNCTIONS,
+    RecordedModule,
+    StridedConv2d,
+    is_captured,
+    is_forward_mode,
+    is_hooked,
+    is_static,
+    is_transformed,
+    may_need_gradients,
+    maybe_autocast,
+)
 
 
 def conv_channels_last(conv: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -73,7 +80,7 @@ def pad_to_windows(hidden_states: torch.Tensor, window: tuple[int, int]) -> torc
     """
     height, width = hidden_states.shape[1:3]
     padded_height, padded_width = padded_size(height, width, window)
-    if statically_known_true(padded_height == height) and statically_known_true(padded_width == width):
+    if is_static(padded_height == height) and is_static(padded_width == width):
         return hidden_states
     channel_dims = hidden_states.ndim - 3
     return F.pad(hidden_states, (0, 0) * channel_dims + (0, padded_width - width, 0, padded_height - height))
@@ -85,7 +92,7 @@ def crop_map(hidden_states: torch.Tensor, size: tuple[int, int]) -> torch.Tensor
     What is left is copied: whether a view of it happened to be contiguous would become part of compiled graphs.
     """
     height, width = hidden_states.shape[1:3]
-    if statically_known_true(size[0] == height) and statically_known_true(size[1] == width):
+    if is_static(size[0] == height) and is_static(size[1] == width):
         return hidden_states
     return hidden_states[:, : size[0], : size[1]].clone(memory_format=torch.contiguous_format)
 
@@ -103,7 +110,7 @@ def window_grid(height: int, width: int, window: tuple[int, int]) -> tuple[int, 
 
 def ceil_div(number: int, divisor: int) -> int:
     """`number` / `divisor` rounded up; a plain 1 where both are one symbol, which keeps shape arithmetic short."""
-    return 1 if statically_known_true(number == divisor) else (number + divisor - 1) // divisor
+    return 1 if is_static(number == divisor) else (number + divisor - 1) // divisor
 
 
 def partition_windows(hidden_states: torch.Tensor, window: tuple[int, int]) -> torch.Tensor:
@@ -131,7 +138,7 @@ def window_padding_mask(hidden_states: torch.Tensor, window: tuple[int, int]) ->
     """
     batch, height, width = hidden_states.shape[:3]
     padded_height, padded_width = padded_size(height, width, window)
-    if statically_known_true(padded_height == height) and statically_known_true(padded_width == width):
+    if is_static(padded_height == height) and is_static(padded_width == width):
         return None
     device = hidden_states.device
     row_is_padding = torch.arange(padded_height, device=device) >= height
@@ -166,7 +173,7 @@ _MAX_SHORT_WEIGHTS = 2**22
 def is_eager_float32_on_cpu(hidden_states: torch.Tensor) -> bool:
     """Whether what follows runs in float32 on a CPU as it is written; compilers and autocast choose for themselves."""
     is_float32_on_cpu = hidden_states.device.type == "cpu" and hidden_states.dtype == torch.float32
-    return is_float32_on_cpu and is_full_precision(hidden_states) and not torch.compiler.is_compiling()
+    return is_float32_on_cpu and is_full_precision(hidden_states) and not is_captured()
 
 
 def is_full_precision(hidden_states: torch.Tensor) -> bool:
@@ -188,13 +195,7 @@ def is_short_attention(query: torch.Tensor, key: torch.Tensor) -> bool:
 
 def is_plain_inference() -> bool:
     """Whether nothing differentiates or transforms what runs, so that results may take the place of inputs."""
-    is_differentiated = torch.is_grad_enabled() or forward_ad._current_level >= 0
-    return not is_differentiated and not is_transformed()
-
-
-def is_transformed() -> bool:
-    """Whether a transform of torch.func runs: under vmap, tensors have neither a layout nor values to look at."""
-    return torch._C._are_functorch_transforms_active()
+    return not may_need_gradients() and not is_forward_mode() and not is_transformed()
 
 
 def short_attention_forward(
@@ -219,18 +220,6 @@ def short_attention_forward(
         scores = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=scaling)
     weights = torch.softmax(scores, -1, out=scores) if is_plain_inference() else scores.softmax(-1)
     return (weights @ value).unflatten(0, (batch, -1)).transpose(1, 2), None
-
-
-class RecordedModule(nn.Module):
-    """A module whose outputs transformers records by forward hooks; these are closures, which can't be pickled.
-
-    They are left out of the pickle; the model that is unpickled installs them again.
-    """
-
-    def __getstate__(self) -> dict:
-        hooks = self._forward_hooks
-        kept = {key: hook for key, hook in hooks.items() if not is_recorder(hook)}
-        return self.__dict__ | {"_forward_hooks": type(hooks)(kept)}
 
 
 class MultiHeadAttention(RecordedModule):
@@ -345,18 +334,6 @@ def _is_faster_as_convolution(hidden_states: torch.Tensor, weight: torch.Tensor)
     return has_choice and hidden_states.shape[:-1].numel() >= _MIN_ROWS and weight.dtype == torch.float32
 
 
-def pad_to_stride(feature_map: torch.Tensor, stride: int) -> torch.Tensor:
-    """Zero-pads a (B, C, H, W) map that is narrower than `stride`, on CPUs and where gradients are wanted.
-
-    In bfloat16, oneDNN's gradients of a convolution's weights are wrong for such maps, by memory that nobody wrote.
-    A convolution that pads with zeros itself gives the same with more of them.
-    """
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or feature_map.device.type != "cpu":
-        return feature_map
-    missing = stride - feature_map.shape[-1]
-    return F.pad(feature_map, (0, missing)) if missing > 0 else feature_map
-
-
 class ConvBN(nn.Module):
     """Convolution and BatchNorm on NCHW maps; `stride` divides the size, rounding up."""
 
@@ -370,14 +347,13 @@ class ConvBN(nn.Module):
         bias: bool = False,
     ):
         super().__init__()
-        self.stride = stride
-        self.convolution = nn.Conv2d(
+        self.convolution = StridedConv2d(
             in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=bias
         )
         self.batch_norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.batch_norm(self.convolution(pad_to_stride(hidden_states, self.stride)))
+        return self.batch_norm(self.convolution(hidden_states))
 
 
 class ConvBNReLU(ConvBN):
@@ -387,8 +363,7 @@ class ConvBNReLU(ConvBN):
         return F.relu(super().forward(hidden_states))
 
 
-_PLAIN_MODULES = (nn.Linear, PointwiseLinear, nn.Conv2d, nn.BatchNorm2d, ConvBNReLU, GELUActivation)
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_PLAIN_MODULES = (nn.Linear, PointwiseLinear, nn.Conv2d, StridedConv2d, nn.BatchNorm2d, ConvBNReLU, GELUActivation)
 
 
 def may_compose_weights(*modules: nn.Module) -> bool:
@@ -426,18 +401,6 @@ def activate(activation: nn.Module, hidden_states: torch.Tensor, *sources: nn.Mo
 def is_plain_module(module: nn.Module) -> bool:
     """Whether it is exactly one of `_PLAIN_MODULES`, without hooks."""
     return type(module) in _PLAIN_MODULES and not is_hooked(module)
-
-
-def is_hooked(module: nn.Module) -> bool:
-    """Whether others see or change what `module` computes; recording outputs as transformers does is none of that."""
-    hooks = [hook for kind in _HOOKS for hook in getattr(module, kind).values()]
-    # accelerate hooks a module by giving the instance another `forward`
-    return "forward" in vars(module) or not all(map(is_recorder, hooks))
-
-
-def is_recorder(hook: Callable) -> bool:
-    """Whether it is a hook by which transformers records outputs."""
-    return getattr(hook, "__module__", None) == output_capturing.__name__
 
 
 def is_plain_weight(weight: torch.Tensor) -> bool:

@@ -22,10 +22,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 from transformers import initialization as init
 from transformers.activations import ACT2FN
-from transformers.backbone_utils import BackboneMixin, filter_output_hidden_states
+from transformers.backbone_utils import BackboneMixin
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import (
     BackboneOutput,
@@ -35,9 +34,16 @@ from transformers.modeling_outputs import (
 )
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple
-from transformers.utils.generic import merge_with_config_defaults
-from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
+from .compat import (
+    OutputRecorder,
+    RecordedModule,
+    StridedConv2d,
+    capture_outputs,
+    filter_output_hidden_states,
+    is_hooked,
+    is_static,
+)
 from .configuration_gpvit import GPViTConfig
 from .decode_head import (
     build_auxiliary_head,
@@ -51,7 +57,6 @@ from .layers import (
     DropPath,
     MultiHeadAttention,
     PointwiseLinear,
-    RecordedModule,
     StripeAttention,
     activate,
     at_least_float32,
@@ -65,7 +70,6 @@ from .layers import (
     drop_path_schedule,
     in_own_precision,
     is_full_precision,
-    is_hooked,
     may_compose_weights,
     merge_windows,
     pad_to_windows,
@@ -162,14 +166,14 @@ class GPViTEmbeddings(nn.Module):
             ConvBNReLU(config.num_channels, channels, kernel_size=7, stride=2),
             *(ConvBNReLU(channels, channels, kernel_size=3) for _ in range(config.num_stem_convs)),
         )
-        self.projection = nn.Conv2d(channels, config.hidden_size, kernel_size=4, stride=4)
+        self.projection = StridedConv2d(channels, config.hidden_size, kernel_size=4, stride=4)
         size = config.image_size
         self.grid = token_grid(size, size) if isinstance(size, int) else token_grid(*size)
         self.position_embeddings = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], config.hidden_size))
 
     def interpolate_position_embeddings(self, grid: tuple[int, int]) -> torch.Tensor:
         """Positions for another token grid, by bicubic interpolation: (1, grid rows * grid columns, C)."""
-        if statically_known_true(grid[0] == self.grid[0]) and statically_known_true(grid[1] == self.grid[1]):
+        if is_static(grid[0] == self.grid[0]) and is_static(grid[1] == self.grid[1]):
             return self.position_embeddings
         positions = self.position_embeddings.unflatten(1, self.grid).permute(0, 3, 1, 2)
         resized = F.interpolate(at_least_float32(positions), size=grid, mode="bicubic", align_corners=False)
@@ -314,7 +318,7 @@ class GPViTGroupAttention(MultiHeadAttention):
         """
         batch, length, channels = hidden_states.shape
         is_cheaper = self.num_heads * num_group_tokens < channels + num_group_tokens
-        has_tokens = not statically_known_true(batch * length < channels)
+        has_tokens = not is_static(batch * length < channels)
         is_chosen = self.config._attn_implementation == "sdpa" and is_full_precision(hidden_states)
         return is_cheaper and has_tokens and is_chosen and may_compose_weights(*linears)
 
@@ -593,7 +597,6 @@ class GPViTModel(GPViTPreTrainedModel):
         self.pooler = POOLERS[config.pooling_type](config) if add_pooling_layer else None
         self.post_init()
 
-    @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
     @auto_docstring
     def forward(self, pixel_values: torch.Tensor, **kwargs: Unpack[GPViTKwargs]) -> GPViTModelOutput:

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import initialization as init
 from transformers.activations import ACT2FN
-from transformers.backbone_utils import BackboneMixin, filter_output_hidden_states
+from transformers.backbone_utils import BackboneMixin
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import (
     BackboneOutput,
@@ -36,9 +36,14 @@ from transformers.modeling_outputs import (
 )
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple
-from transformers.utils.generic import merge_with_config_defaults
-from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
+from .compat import (
+    OutputRecorder,
+    RecordedModule,
+    capture_outputs,
+    filter_output_hidden_states,
+    may_need_gradients,
+)
 from .configuration_hrvit import HRViTConfig, shortcut_factor
 from .decode_head import (
     build_auxiliary_head,
@@ -53,7 +58,6 @@ from .layers import (
     ConvBNReLU,
     DropPath,
     PointwiseLinear,
-    RecordedModule,
     StripeAttention,
     activate,
     ceil_div,
@@ -308,7 +312,7 @@ class HRViTMixCFN(GradientCheckpointingLayer):
         """(B, h, w, hidden) -> the same: 3x3 on the first half of the channels, 5x5 on the second."""
         small, large = self.convolution3, self.convolution5
         # gradients for the zeros would cost more than that saves
-        if not torch.is_grad_enabled() and may_compose_weights(small, large):
+        if not may_need_gradients() and may_compose_weights(small, large):
             # cheaper than taking the halves apart and together
             weight, bias = joined_depthwise(small, large)
             pixels = hidden_states.permute(0, 3, 1, 2)
@@ -483,7 +487,6 @@ class HRViTModel(HRViTPreTrainedModel):
         self.add_pooling_layer = add_pooling_layer
         self.post_init()
 
-    @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
     @auto_docstring
     def forward(self, pixel_values: torch.Tensor, **kwargs: Unpack[HRViTKwargs]) -> HRViTModelOutput:

@@ -67,7 +67,7 @@ def parameter_groups(
 
 
 def _is_norm_or_bias(module_name: str, module: nn.Module, name: str) -> bool:
-    return name == "bias" or isinstance(module, (nn.LayerNorm, nn.modules.batchnorm._BatchNorm))
+    return name == "bias" or isinstance(module, (nn.LayerNorm, nn.BatchNorm2d, nn.SyncBatchNorm))
 
 
 def _is_layer_norm(module_name: str, module: nn.Module, name: str) -> bool:

@@ -1,0 +1,254 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What other packages don't promise to keep: all of it is known, and published models load without any of it."""
+
+import ast
+import importlib.util
+import pickle
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch.autograd import forward_ad
+from transformers.utils import output_capturing
+
+from families import FAMILIES, awake
+from hf_gpvit.hub import save_for_hub
+from hf_gpvit.models import compat
+from model_outputs import assert_same
+
+
+SOURCE = Path(compat.__file__).parents[1]
+PACKAGES = ("PIL", "accelerate", "datasets", "evaluate", "huggingface_hub", "safetensors", "torch", "torchvision")
+# What the documentation of transformers, or each of its own models, has besides the names of the package itself.
+PUBLIC_MODULES = {
+    f"transformers.{name}"
+    for name in (
+        "activations",
+        "backbone_utils",
+        "image_transforms",
+        "image_utils",
+        "modeling_layers",
+        "modeling_outputs",
+        "processing_utils",
+        "utils",
+        "utils.logging",
+    )
+}
+INTERNAL_MODULES = ("torch.fx.experimental", "datasets.utils.file_utils")
+
+# Each is tested without, below.
+WITH_FALLBACK = {
+    "torch._C._are_functorch_transforms_active",
+    "torch.fx.experimental.symbolic_shapes.statically_known_true",
+    "transformers.backbone_utils.filter_output_hidden_states",
+    "transformers.modeling_utils.ALL_ATTENTION_FUNCTIONS",
+    "transformers.models.upernet.modeling_upernet.UperNetConvModule",
+    "transformers.models.upernet.modeling_upernet.UperNetFCNHead",
+    "transformers.models.upernet.modeling_upernet.UperNetHead",
+    "transformers.utils.generic.maybe_autocast",
+    "transformers.utils.output_capturing.OutputRecorder",
+    "transformers.utils.output_capturing._CAN_RECORD_REGISTRY",
+    "transformers.utils.output_capturing.capture_outputs",
+    "transformers.utils.output_capturing.maybe_install_capturing_hooks",
+}
+KNOWN = {
+    "models/compat.py": WITH_FALLBACK
+    | {
+        "_backward_hooks",
+        "_backward_pre_hooks",
+        "_current_level",
+        "_forward_hooks",
+        "_forward_pre_hooks",
+        "_output_capturing_hooks_installed",
+    },
+    "models/configuration_base.py": {"_attn_implementation"},
+    "models/layers.py": {"_attn_implementation"},
+    "models/modeling_gpvit.py": {"_attn_implementation"},
+    # not in published repositories
+    "costs.py": {
+        "_cdata",
+        "_scaled_dot_product_flash_attention_for_cpu",
+        "torch.utils._python_dispatch.TorchDispatchMode",
+        "torch.utils._pytree.tree_leaves",
+    },
+    "data/rows.py": {"datasets.utils.file_utils"},
+    "hub/cards.py": {"_hf_peft_config_loaded"},
+    "hub/folders.py": {"transformers.dynamic_module_utils.get_relative_import_files"},
+    "registration.py": {"transformers.models.auto.modeling_auto"},
+    "training/evaluation.py": {"_orig_mod"},
+}
+
+
+def is_private(module, name):
+    package = module.partition(".")[0]
+    if package == "transformers":
+        return module != "transformers" and module not in PUBLIC_MODULES
+    parts = [*module.split("."), name]
+    return package in PACKAGES and (module.startswith(INTERNAL_MODULES) or any(map(is_underscored, parts)))
+
+
+def is_underscored(name):
+    return name.startswith("_") and name[1:2].isalpha() and name.isidentifier()
+
+
+def private_names(tree):
+    """Private names of others: imported, as attributes of what isn't `self` or `cls`, or in quotation marks."""
+    constants = {
+        node.targets[0].id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+    }
+    own = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    own |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_of_self(node)}
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names if is_private(node.module, alias.name))
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", None) in ("private", "import_extra"):
+            parts = [constants.get(getattr(part, "id", None)) or part.value for part in node.args[:2]]
+            module, name = parts if node.func.id == "private" else (parts[0], "")
+            imported.add(name)
+            if node.func.id == "private" or is_private(module, name):
+                yield f"{module}.{name}".removesuffix(".")
+        elif isinstance(node, ast.Attribute) and not is_of_self(node) and is_underscored(node.attr):
+            yield from {node.attr} - own
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and is_underscored(node.value):
+            yield from {node.value} - own - imported
+
+
+def is_of_self(node):
+    return getattr(node.value, "id", None) in ("self", "cls") or isinstance(node.value, ast.Call)
+
+
+def test_private_names_are_known():
+    """A new one goes to models/compat.py, with what stands in for it; only what isn't published may do without."""
+    found = {}
+    for file in SOURCE.rglob("*.py"):
+        names = set(private_names(ast.parse(file.read_text(encoding="utf-8"))))
+        if names:
+            found[file.relative_to(SOURCE).as_posix()] = names
+    assert found == KNOWN
+
+
+class Without(ModuleType):
+    """A module as it is, without one name."""
+
+    def __init__(self, module, missing):
+        super().__init__(module.__name__)
+        self.__dict__["_content"] = module, missing
+
+    def __getattr__(self, name):
+        module, missing = self.__dict__["_content"]
+        if name == missing:
+            raise AttributeError(name)
+        return getattr(module, name)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Folders for the Hub, with the models that they are of."""
+    folder = tmp_path_factory.mktemp("saved")
+    torch.manual_seed(0)
+    models = {}
+    for family in FAMILIES:
+        for kind in ("segformer", "upernet"):
+            model = awake(family.segmentor_class(family.config(decode_head_type=kind, **family.shallow)))
+            models[folder / f"{family.name}_{kind}"] = model
+            save_for_hub(model, folder / f"{family.name}_{kind}")
+    return models
+
+
+def load_code(folder, name):
+    """The model class in `folder`, of code that is imported anew."""
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    family = folder.name.partition("_")[0]
+    module = importlib.import_module(f"{name}.modeling_{family}")
+    return next(getattr(module, name) for name in module.__all__ if name.endswith("ForSemanticSegmentation"))
+
+
+@pytest.fixture
+def imported(monkeypatch):
+    """Forgets what a test imports."""
+    before = dict(sys.modules)
+    yield
+    for name in sys.modules.keys() - before.keys():
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", sorted(WITH_FALLBACK) + ["torch.autograd.forward_ad._current_level"])
+@torch.no_grad()
+def test_published_models_load_without_a_private_name(name, saved, monkeypatch, imported):
+    """As where another release has renamed it: results are the same, with less speed or without that one head."""
+    module, _, missing = name.rpartition(".")
+    removed = getattr(importlib.import_module(module), missing)
+    if module == "torch.autograd.forward_ad":
+        monkeypatch.delattr(forward_ad, missing)
+    else:
+        monkeypatch.setitem(sys.modules, module, Without(importlib.import_module(module), missing))
+    pixel_values = torch.randn(2, 3, 57, 90)
+    for folder, model in saved.items():
+        model_class = load_code(folder, f"code_of_{folder.name}")
+        code = sys.modules[f"code_of_{folder.name}.compat"]
+        assert code.__file__ != compat.__file__
+        assert all(value is not removed for value in vars(code).values())
+        if "UperNet" in name and folder.name.endswith("upernet"):
+            if not name.endswith("ConvModule"):
+                with pytest.raises(ImportError, match="UPerNet"):
+                    model_class.from_pretrained(folder)
+            continue
+        loaded = model_class.from_pretrained(folder)
+        for flags in ({}, {"output_hidden_states": True, "output_attentions": True}):
+            expected = model(pixel_values, **flags)
+            assert_same(loaded(pixel_values, **flags), expected, atol=1e-5, rtol=1e-5)
+
+
+class RegistryOf524(dict):
+    """Assignment takes a model, as in transformers 5.24."""
+
+    def __setitem__(self, model, recorded):
+        super().__setitem__(str(type(model)), recorded)
+
+    def get(self, model):
+        return super().get(str(type(model))) or {}
+
+
+class RegistryOf517(dict):
+    """Assignment takes the name of a model's class, as in transformers 5.17."""
+
+
+@pytest.mark.parametrize("registry_class", [RegistryOf517, RegistryOf524])
+def test_unpickled_models_are_registered_by_name(family, registry_class, monkeypatch):
+    registry = registry_class()
+    model = family.model_class(family.config(**family.shallow))
+    monkeypatch.setattr(compat, "_registry", registry)
+    compat.register_recording(model)
+    assert dict(registry) == {str(type(model)): model._can_record_outputs}
+
+
+@pytest.mark.skipif(type(output_capturing._CAN_RECORD_REGISTRY) is dict, reason="of transformers 5.24 and newer")
+@torch.no_grad()
+def test_recording_survives_a_registry_that_takes_models(family, monkeypatch):
+    model, pixel_values = awake(family.model_class(family.config(**family.shallow))), torch.randn(1, 3, 40, 40)
+    expected, content = model(pixel_values, output_hidden_states=True), pickle.dumps(model)
+    registry = RegistryOf524()
+    monkeypatch.setattr(output_capturing, "_CAN_RECORD_REGISTRY", registry)
+    monkeypatch.setattr(compat, "_registry", registry)
+    clone = pickle.loads(content)
+    assert_same(clone(pixel_values, output_hidden_states=True), expected, atol=0, rtol=0)
