@@ -249,6 +249,7 @@ class StridedConv2d(nn.Conv2d):
         needed = self._width_of_columns(2)
         if is_static(width >= needed) or not self._is_half_on_cpu(feature_map):
             return super().forward(feature_map)
+        width = int(width) if isinstance(width, torch.Tensor) else width  # torch.jit.trace's, for the traced size
         missing = torch.sym_max(needed - width, 0)
         columns = (width - self._width_of_columns(1)) // self.stride[1] + 1
         return super().forward(F.pad(feature_map, (0, missing)))[..., :columns]

@@ -1,0 +1,88 @@
+# Copyright 2026 The hf-gpvit authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""`torch.jit.trace`, and the ONNX exporter that is built on it: equal results at the traced size, for any batch."""
+
+import io
+
+import pytest
+import torch
+
+from model_outputs import assert_same, tensors
+
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning"),
+]
+SIZES = [(57, 90), pytest.param((64, 96), marks=pytest.mark.slow)]  # padded and whole stripes
+
+
+@pytest.mark.parametrize("size", SIZES)
+@torch.no_grad()
+def test_every_class_traces(family, size):
+    for model in family.models(**family.shallow):
+        traced = torch.jit.trace(model, (torch.randn(2, 3, *size),), strict=False)
+        for batch in (2, 1, 3):
+            pixel_values = torch.randn(batch, 3, *size)
+            assert_same(traced(pixel_values), model(pixel_values), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_traces_with_gradients(family, implementation):
+    """Traced while gradients are wanted; the trace can be differentiated."""
+    for model in family.models(**family.shallow):
+        model.set_attn_implementation(implementation)
+        for size in [(57, 90), (64, 96), (1, 1)]:
+            pixel_values = torch.randn(1, 3, *size)
+            outputs = torch.jit.trace(model, (pixel_values,), strict=False)(pixel_values)
+            expected = model(pixel_values)
+            assert_same(outputs, expected, atol=1e-5, rtol=1e-5)
+            weights = [weight for weight in model.parameters() if weight.requires_grad]
+            found, exact = (
+                torch.autograd.grad(sum(map(torch.sum, tensors(each).values())), weights, allow_unused=True)
+                for each in (outputs, expected)
+            )
+            largest = max(gradient.abs().max() for gradient in exact if gradient is not None)
+            for mine, gradient in zip(found, exact, strict=True):
+                assert (mine is None) == (gradient is None)
+                assert mine is None or (mine - gradient).abs().max() <= 1e-4 * largest
+
+
+@torch.no_grad()
+def test_traced_in_half_precision(family, tmp_path):
+    """A trace that is saved and loaded, of a map whose convolutions would give one column."""
+    model = family.models(**family.shallow)[2].to(torch.bfloat16)
+    pixel_values = torch.randn(1, 3, 33, 3, dtype=torch.bfloat16)
+    torch.jit.trace(model, (pixel_values,), strict=False).save(tmp_path / "model.pt")
+    loaded = torch.jit.load(tmp_path / "model.pt")
+    assert_same(loaded(pixel_values), model(pixel_values), atol=0.02, rtol=0.02)
+
+
+@torch.no_grad()
+def test_exporter_that_traces(family):
+    """Not UPerNet: that exporter can't pool to sizes that don't divide the map."""
+    pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pixel_values = torch.randn(1, 3, 57, 90)
+    for model in family.models(**family.shallow)[:-1]:
+        file = io.BytesIO()
+        torch.onnx.export(model, (pixel_values,), file, dynamo=False, opset_version=18)
+        session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+        outputs = session.run(None, {session.get_inputs()[0].name: pixel_values.numpy()})
+        expected = list(tensors(model(pixel_values)).values())
+        assert len(outputs) == len(expected)
+        for mine, exact in zip(outputs, expected, strict=True):
+            torch.testing.assert_close(torch.from_numpy(mine), exact, atol=1e-4, rtol=1e-4)
