@@ -42,11 +42,35 @@ def quantized_linears(model):
     return {name for name, linear in linears.items() if type(linear.weight) is not nn.Parameter}
 
 
-def assert_near(outputs, expected):
-    """Different, but by a tenth at most (in the mean of squares): these models are small, with large weights."""
+def to_8_bits(tensor):
+    """The tensor in steps of 1/127 of the largest value of its last dimension, rounded up or down by chance."""
+    step = tensor.abs().amax(-1, keepdim=True).clamp(min=1e-12) / 127
+    return (tensor / step + torch.rand_like(tensor)).floor() * step
+
+
+def rounded(model, kind):
+    """A copy whose linear layers see weights and, of that kind, activations of 8 bits, by plain arithmetic."""
+    model = copy.deepcopy(model)
+    for linear in filter(lambda module: isinstance(module, nn.Linear), model.modules()):
+        linear.weight.copy_(to_8_bits(linear.weight))
+        if kind is quantization.Int8DynamicActivationInt8WeightConfig:
+            linear.register_forward_pre_hook(lambda module, args: to_8_bits(args[0]))
+    return model
+
+
+def errors_of_8_bits(model, kind, pixel_values):
+    """How far 8 bits take each output of this model on this machine: the largest norm of four draws."""
+    exact = tensors(model(pixel_values))
+    draws = [tensors(rounded(model, kind)(pixel_values)) for _ in range(4)]
+    errors = {key: max((draw[key] - value).norm() for draw in draws) for key, value in exact.items()}
+    assert all(error < exact[key].norm() for key, error in errors.items()), "the model amplifies too much to tell"
+    return errors
+
+
+def assert_near(outputs, expected, errors):
+    """As near as 8 bits allow: these models are small, with large weights, and amplify what is rounded."""
     for key, value in tensors(expected).items():
-        error = (tensors(outputs)[key] - value).norm()
-        assert 0 < error < 0.1 * value.norm(), key
+        assert (tensors(outputs)[key] - value).norm() < 2 * errors[key], key
 
 
 @pytest.mark.skipif(
@@ -57,11 +81,13 @@ def assert_near(outputs, expected):
 def test_activations_of_every_class(family):
     pixel_values = torch.randn(PIXELS)
     for model in family.models(**family.shallow):
-        expected, linears = model(pixel_values), [m for m in model.modules() if isinstance(m, nn.Linear)]
+        kind = quantization.Int8DynamicActivationInt8WeightConfig
+        expected, errors = model(pixel_values), errors_of_8_bits(model, kind, pixel_values)
+        linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
         for candidate in (copy.deepcopy(model), model.fuse_for_inference()):
-            quantization.quantize_(candidate, quantization.Int8DynamicActivationInt8WeightConfig())
+            quantization.quantize_(candidate, kind())
             assert len(quantized_linears(candidate)) == len(linears)
-            assert_near(candidate(pixel_values), expected)
+            assert_near(candidate(pixel_values), expected, errors)
 
 
 @pytest.mark.slow
@@ -74,7 +100,7 @@ def test_quantized_while_loading_saved_and_loaded_again(family, kind, tmp_path):
         loaded = type(model).from_pretrained(tmp_path / "model", quantization_config=TorchAoConfig(kind()))
         assert quantized_linears(loaded)
         outputs = loaded(pixel_values)
-        assert_near(outputs, model(pixel_values))
+        assert_near(outputs, model(pixel_values), errors_of_8_bits(model, kind, pixel_values))
         loaded.save_pretrained(tmp_path / "quantized")
         again = type(model).from_pretrained(tmp_path / "quantized")
         assert quantized_linears(again) == quantized_linears(loaded)
@@ -88,6 +114,8 @@ def test_quantized_models_compile(family, kind):
     torch._dynamo.reset()
     pixel_values = torch.randn(PIXELS)
     for model in family.models(**family.shallow):
+        # what lies between two steps may be rounded the other way
+        errors = errors_of_8_bits(model, kind, pixel_values)
         quantization.quantize_(model, kind())
         compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-        assert_same(compiled(pixel_values), model(pixel_values), atol=1e-4, rtol=1e-4)
+        assert_near(compiled(pixel_values), model(pixel_values), errors)
