@@ -15,18 +15,27 @@
 # Every target builds the environment in $(VENV) if it is missing; `make VENV=elsewhere test` uses another one.
 VENV ?= .venv
 OLDEST_VENV ?= .venv-oldest
+LATEST_VENV ?= .venv-latest
 PYTHON ?= python3
 BIN := $(VENV)/bin
+# what there is of it: what training needs, what tests need too, what benchmarks need too
 READY := $(VENV)/.ready
-BENCHMARK_READY := $(VENV)/.benchmark-ready
+DEV_READY := $(VENV)/.ready-dev
+BENCHMARK_READY := $(VENV)/.ready-benchmark
 
 # make quickstart TASK=classification DATA=path/to/pictures MODEL=gpvit-nano ARGS="--num_train_epochs 5"
 QUICKSTART := $(if $(TASK),--task $(TASK)) $(if $(DATA),--data "$(DATA)") $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
-# A file for pip --constraint, when the environment is built; none: the newest versions.
-CONSTRAINTS ?=
+# The versions that an environment is built from; none (`make CONSTRAINTS= ...`): the newest that setup.py allows.
+CONSTRAINTS ?= constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install $(addprefix --constraint ,$(CONSTRAINTS))
+# builds the package itself with locked tools too
+PIP_EDITABLE := $(PIP_INSTALL) $(addprefix --build-constraint ,$(CONSTRAINTS)) --editable
 
-.PHONY: help quickstart test test-all test-oldest conformance benchmark scaling long-run lint format
+# `make lock` takes the newest of all else: these install on every platform.
+LOCKED := torch==2.14.1 torchvision==0.29.1
+
+.PHONY: help quickstart test test-all test-oldest test-latest lock conformance benchmark scaling long-run lint format
 
 help:
 	@echo "make quickstart   trains a small model in five minutes and draws what it sees; TASK=classification or"
@@ -35,6 +44,8 @@ help:
 	@echo "make test-all     the slow ones too"
 	@echo "make test-oldest  the default tests and make conformance with the oldest versions that setup.py allows, in"
 	@echo "                  an environment of its own, OLDEST_VENV=$(OLDEST_VENV)"
+	@echo "make test-latest  the same with the newest versions, in LATEST_VENV=$(LATEST_VENV)"
+	@echo "make lock         renews constraints.txt, the versions that all other environments are built from"
 	@echo "make conformance  transformers' own model tests on our classes (fetches its source distribution)"
 	@echo "make benchmark    speed and memory next to timm's and transformers' models, in minutes; ARGS=\"--suite"
 	@echo "                  classification --dtypes bfloat16\", or ARGS=--help for what there is"
@@ -45,27 +56,42 @@ help:
 
 $(READY): setup.py $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[dev]" $(addprefix --constraint ,$(CONSTRAINTS))
+	$(PIP_INSTALL) --upgrade pip
+	$(PIP_EDITABLE) ".[train]"
 	touch $(READY)
 
-$(BENCHMARK_READY): $(READY)
-	$(BIN)/python -m pip install --quiet --editable ".[benchmark]"
+$(DEV_READY): $(READY)
+	$(PIP_EDITABLE) ".[dev]"
+	touch $(DEV_READY)
+
+$(BENCHMARK_READY): $(DEV_READY)
+	$(PIP_EDITABLE) ".[benchmark]"
 	touch $(BENCHMARK_READY)
 
 quickstart: $(READY)
 	$(BIN)/python scripts/quickstart.py $(QUICKSTART)
 
-test: $(READY)
+test: $(DEV_READY)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-test-all: $(READY)
+test-all: $(DEV_READY)
 	$(BIN)/python -m pytest -m "not conformance"
 
 test-oldest:
 	$(MAKE) test conformance VENV="$(OLDEST_VENV)" CONSTRAINTS=tests/oldest.txt
 
-conformance: $(READY)
+test-latest:
+	$(MAKE) test conformance VENV="$(LATEST_VENV)" CONSTRAINTS=
+
+lock:
+	environment="$$(mktemp -d)" && trap 'rm -rf "$$environment"' EXIT && $(PYTHON) -m venv "$$environment" && \
+	"$$environment/bin/python" -m pip install --quiet uv && \
+	printf '%s\n' pip setuptools $(LOCKED) | "$$environment/bin/uv" pip compile --quiet --universal --upgrade \
+		--python-version 3.11 --all-extras --no-header --no-annotate setup.py - >"$$environment/versions" && \
+	{ sed '/^$$/q' constraints.txt && cat "$$environment/versions"; } >constraints.txt.partial && \
+	mv constraints.txt.partial constraints.txt
+
+conformance: $(DEV_READY)
 	$(BIN)/python tests/conformance/run.py
 
 benchmark: $(BENCHMARK_READY)
@@ -77,10 +103,10 @@ scaling: $(BENCHMARK_READY)
 long-run: $(BENCHMARK_READY)
 	$(BIN)/python benchmarks/long_run.py $(ARGS)
 
-lint: $(READY)
+lint: $(DEV_READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(READY)
+format: $(DEV_READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

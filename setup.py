@@ -63,7 +63,7 @@ setup(
     py_modules=["hf_gpvit_cli"],
     package_data={"hf_gpvit": ["py.typed", "version.txt", "data/label_sets/*.json"]},
     cmdclass={"build_py": BuildWithCards},
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     install_requires=[
         "huggingface_hub>=1.5,<3",
         "numpy>=1.26",
