@@ -31,6 +31,7 @@ def test_module_and_submodule():
 def test_missing_package(name):
     with pytest.raises(ImportError, match=r'needs no_such_package, .*pip install "hf-gpvit\[train\]"') as caught:
         import_extra(name)
+    assert caught.match(r'in a clone of the repository pip install -e "\.\[train\]"')
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
 
 

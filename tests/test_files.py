@@ -34,6 +34,28 @@ def contents(root):
     return {path.relative_to(root).as_posix(): path.read_text() for path in root.rglob("*") if path.is_file()}
 
 
+@pytest.mark.parametrize("path", [".", "", "..", "../..", "../here", "{root}/here", "{root}/link"])
+def test_the_current_folder_is_not_moved(path, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/precious.txt").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    monkeypatch.chdir(tmp_path / "here")
+    path = path.format(root=tmp_path).replace("link", "link/here")
+    with pytest.raises(ValueError, match="is the current folder or one above it"), atomic_folder(path) as folder:
+        write(folder)
+    assert contents(tmp_path) == {"here/precious.txt": "mine"}
+
+
+def test_a_link_to_the_current_folder_moves_alone(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "here", target_is_directory=True)
+    monkeypatch.chdir(tmp_path / "here")
+    with atomic_folder("../link") as folder:
+        write(folder)
+    assert contents(tmp_path / "link") == {"sub/file.txt": "new"}
+    assert (tmp_path / "link-1").is_symlink() and (tmp_path / "here").is_dir()
+
+
 @pytest.mark.parametrize("as_path", [str, lambda path: path])
 def test_appears_only_at_the_end(tmp_path, as_path):
     path = tmp_path / "a" / "b" / "model"

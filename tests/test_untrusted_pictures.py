@@ -17,6 +17,7 @@ What reads them is the same everywhere; `read_everywhere` tries the ways into it
 with a path or with bytes for training and evaluation.
 """
 
+import io
 import json
 import os
 import re
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -33,7 +35,7 @@ import PIL
 import pytest
 import torch
 from packaging.version import Version
-from PIL import ExifTags, Image, ImageOps, features
+from PIL import EpsImagePlugin, ExifTags, Image, ImageOps, features
 from transformers import ViTImageProcessor, pipeline
 
 from families import GPVIT, HRVIT, awake
@@ -376,6 +378,51 @@ def test_refused(tmp_path, name):
     make, reason = REFUSED[name]
     make(tmp_path / name)
     refused_everywhere(tmp_path / name, reason)
+
+
+def iptc(content):
+    """An IPTC file around another picture of 8x8 pixels."""
+
+    def field(record, tag, data):
+        return struct.pack(">BBBH", 0x1C, record, tag, len(data)) + data
+
+    size = [(3, 20, struct.pack(">H", 8)), (3, 30, struct.pack(">H", 8))]
+    fields = [(3, 60, b"\x01\x00"), *size, (3, 120, b"\x05"), (8, 10, content)]
+    return b"".join(field(*each) for each in fields)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+DOS_EPS = struct.pack("<IIIIIIIH", 0xC6D3D0C5, 32, len(EPS), 0, 0, 0, 0, 0xFFFF) + bytes(2) + EPS
+
+
+@pytest.mark.parametrize("content", [EPS, DOS_EPS, iptc(EPS), iptc(iptc(EPS))])
+def test_no_program_is_started(content, tmp_path, monkeypatch):
+    """Neither by a file nor by a row, be it of bytes, of a path, or of a file in an archive."""
+    script = '#!/bin/sh\ncase "$*" in *--version*) exit 0;; esac\ntouch {}\nexit 1\n'
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/gs").write_text(script.format(tmp_path / "started"))
+    (tmp_path / "bin/gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # Pillow looks for it once
+    (tmp_path / "photo.png").write_bytes(content)
+    refused_everywhere(tmp_path / "photo.png", "")
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        archive.writestr("photo.png", content)
+    row = {"image": {"path": f"zip://photo.png::{tmp_path / 'archive.zip'}", "bytes": None}, "label": 0}
+    with pytest.raises(UnreadablePictureError, match=r"zip://photo\.png"):
+        RowReader("label", 2).read(row, "row 0")
+    assert not (tmp_path / "started").exists()
+
+
+def test_row_of_a_file_in_an_archive(tmp_path):
+    content = io.BytesIO()
+    PHOTO.save(content, "png")
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        archive.writestr("photo.png", content.getvalue())
+    row = {"image": {"path": f"zip://photo.png::{tmp_path / 'archive.zip'}", "bytes": None}, "label": 1}
+    image, label = RowReader("label", 2).read(row, "row 0")
+    assert label == 1
+    np.testing.assert_array_equal(np.asarray(image), PIXELS)
 
 
 def test_errors_have_a_reason(tmp_path, monkeypatch):

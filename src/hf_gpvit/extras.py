@@ -23,4 +23,7 @@ def import_extra(name: str, extra: str = "train") -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         package = name.partition(".")[0]
-        raise ImportError(f'This needs {package}, which is not installed: pip install "hf-gpvit[{extra}]"') from error
+        raise ImportError(
+            f'This needs {package}, which is not installed: pip install "hf-gpvit[{extra}]", or in a clone of the '
+            f'repository pip install -e ".[{extra}]"'
+        ) from error

@@ -44,7 +44,9 @@ def atomic_folder(path: str | os.PathLike, keep_older: bool = True) -> Iterator[
     Raises:
         NotADirectoryError: `path` is a file.
         OSError: It can't be written there.
+        ValueError: `path` is the current folder or one above it, which must stay where it is.
     """
+    check_replaceable(path)
     path = Path(path).absolute()
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file; give the name of a folder.")
@@ -58,6 +60,17 @@ def atomic_folder(path: str | os.PathLike, keep_older: bool = True) -> Iterator[
         raise OSError(f"Can't write {path}: {error}") from error
     finally:
         remove_tree(folder, ignore_errors=True)
+
+
+def check_replaceable(path: str | os.PathLike) -> None:
+    """Raises a ValueError where a new folder at `path` would move the current folder away."""
+    absolute = Path(os.path.abspath(path))
+    # a link at `path` itself would move alone
+    if Path.cwd().is_relative_to(absolute.parent.resolve() / absolute.name):
+        raise ValueError(
+            f"{os.fspath(path)!r} is the current folder or one above it, which would be moved aside for the new one; "
+            f"give the name of a folder of its own, such as {os.path.join(path, 'output')!r}."
+        )
 
 
 def write_whole(path: str | os.PathLike, text: str) -> None:

@@ -476,6 +476,23 @@ def test_distortion_by_flag():
     assert len({transform(picture, ids)[0].numpy().tobytes() for _ in range(10)}) > 1
 
 
+@pytest.mark.parametrize("largest", [254, 255, 256, 290, 65535])
+def test_ids_stay_what_they_are(largest):
+    """Of masks of 16 bits, resized and cropped."""
+    ids = np.full((60, 50), largest, np.uint16)
+    ids[:30] = 10
+    transform = SegmentationTransform(SegformerImageProcessor(), 40, (45, 90), max_category_ratio=1)
+    for _ in range(5):
+        _, labels = transform(Image.new("RGB", (50, 60)), annotation_ids(Image.fromarray(ids)))
+        assert set(labels.unique().tolist()) <= {10, largest, 255}
+        assert (labels == 10).any() or (labels == largest).any()
+
+
+def test_reduction_of_more_classes_than_it_can_count():
+    with pytest.raises(ValueError, match="ids of at most 255, got 256"):
+        annotation_ids(Image.fromarray(np.full((2, 2), 256, np.uint16)), reduce_labels=True)
+
+
 def test_segmentation_pads_with_the_ignored_id():
     transform = SegmentationTransform(SEGMENTOR, 32, (16, 64), (1, 1), ignore_index=7)
     _, labels = transform(noise(16, 16), torch.zeros(16, 16, dtype=torch.int64))

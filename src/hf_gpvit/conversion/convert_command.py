@@ -22,7 +22,7 @@ from transformers import AutoImageProcessor, PreTrainedModel
 
 from ..command_line import command_parser, ending_errors
 from ..data import image_processor_for
-from ..files import atomic_folder
+from ..files import atomic_folder, check_replaceable
 from ..inference import describe_picture, load_picture, task_of
 from ..inference.loading import AUTO_CLASSES
 from ..registration import architecture_task
@@ -77,6 +77,7 @@ def release_of(model: PreTrainedModel) -> Release | None:
 def _convert(arguments: Namespace) -> None:
     if os.path.isfile(arguments.output_dir):
         raise NotADirectoryError(f"output_dir must be the name of a folder, but {arguments.output_dir} is a file.")
+    check_replaceable(arguments.output_dir)
     image = None if arguments.picture is None else load_picture(arguments.picture)
     # a file may have an official shape and be of somebody's own training: only a name stands for what is published
     release = None if os.path.isfile(arguments.checkpoint) else RELEASE_BY_NAME.get(arguments.checkpoint)

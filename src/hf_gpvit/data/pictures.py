@@ -23,8 +23,14 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 
-# Pillow hands these to Ghostscript: what lies in the file would run as a program.
-_PROGRAMS = ("EPS",)
+# What Pillow decodes by itself, from the bytes of the file alone. Not EPS, which it hands to Ghostscript as a program
+# to run, nor IPTC, which opens whatever lies in it (an EPS, for instance), nor what other programs decode.
+FORMATS = (
+    *("AVIF", "BLP", "BMP", "CUR", "DCX", "DDS", "DIB", "FLI", "FTEX", "GBR", "GIF", "ICNS", "ICO", "IM", "JPEG"),
+    *("JPEG2000", "MPO", "MSP", "PCD", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI", "SPIDER", "SUN", "TGA"),
+    *("TIFF", "WEBP", "XBM", "XPM"),
+)
+_EPS_BEGINNINGS = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 _GREATEST_OF_16_BITS = 65535
 _SCALED_TO_8_BITS = (np.arange(_GREATEST_OF_16_BITS + 1) / 257).round().astype(np.uint8)
 
@@ -54,19 +60,27 @@ def opened_picture(source: str | os.PathLike | bytes) -> Iterator[Image.Image]:
 
     Raises:
         OSError, ValueError, ...: What Pillow says of a broken file, or of one with more than twice
-            `PIL.Image.MAX_IMAGE_PIXELS`; or the source is no regular file, empty, without pixels or a program.
+            `PIL.Image.MAX_IMAGE_PIXELS`; or the source is no regular file, empty, without pixels, a program or of a
+            format that isn't one of `FORMATS`.
     """
     if not isinstance(source, bytes):
         _check_is_file(source)
     with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
-        if not file.read(1):
+        beginning = file.read(4)
+        if not beginning:
             raise ValueError("it is empty")
-        with Image.open(file) as picture:
-            if picture.format in _PROGRAMS:
-                raise ValueError(f"it is a program that draws a picture ({picture.format}), which is not run")
+        if beginning in _EPS_BEGINNINGS:
+            raise ValueError("it is a program that draws a picture (EPS), which is not run")
+        with Image.open(file, formats=known_formats()) as picture:
             if 0 in picture.size:
                 raise ValueError("it has no pixels")
             yield picture
+
+
+def known_formats() -> list[str]:
+    """Those of `FORMATS` that this Pillow has."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def upright(picture: Image.Image) -> Image.Image:
@@ -114,7 +128,7 @@ def _check_is_file(path: str | os.PathLike) -> None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "it is no picture of a format that Pillow knows, or its beginning is broken"
+        return "it is no picture of a format that Pillow knows and that is read here, or its beginning is broken"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).rstrip(".") or type(error).__name__

@@ -27,7 +27,7 @@ from .transforms import IGNORE_INDEX, annotation_ids
 
 
 datasets = import_extra("datasets")
-is_local_path = import_extra("datasets.utils.file_utils").is_local_path
+file_utils = import_extra("datasets.utils.file_utils")
 
 
 class RowReader:
@@ -130,8 +130,9 @@ def _decoded(picture: Any) -> Image.Image:
     source = picture["path"] if picture["bytes"] is None else picture["bytes"]
     if source is None:
         raise ValueError("it has neither bytes nor a path")
-    if isinstance(source, str) and not is_local_path(source):
-        return datasets.Image().decode_example(picture)  # in an archive or on the Hub
+    if isinstance(source, str) and not file_utils.is_local_path(source):
+        with file_utils.xopen(source, "rb") as file:  # in an archive or on the Hub
+            source = file.read()
     with opened_picture(source) as opened:
         return upright(opened)
 

@@ -146,9 +146,10 @@ class SegmentationTransform:
         self.finish = v2.Compose([*distortion, _normalize(image_processor)])
 
     def __call__(self, image: Image.Image, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """RGB picture and its (H, W) ids, 0 to 255 -> (3, height, width) float32, (height, width) int64."""
-        # torchvision resizes uint8 without a detour through floats
-        pixels, labels = self.augment(tv_tensors.Image(image), tv_tensors.Mask(ids.to(torch.uint8)))
+        """RGB picture and its (H, W) ids -> (3, height, width) float32, (height, width) int64."""
+        if ids.max() <= 255:  # torchvision resizes uint8 without a detour through floats
+            ids = ids.to(torch.uint8)
+        pixels, labels = self.augment(tv_tensors.Image(image), tv_tensors.Mask(ids))
         height, width = pixels.shape[-2:]
         missing = (0, self.crop_size[1] - width, 0, self.crop_size[0] - height)
         pixel_values = self.finish(_planar(pixels))
@@ -300,9 +301,14 @@ def annotation_ids(annotation: Image.Image, reduce_labels: bool = False) -> Tens
 
     With `reduce_labels`, for datasets whose id 0 is "no class" (ADE20K): 0 becomes 255, which is ignored, and 1, 2,
     ... become 0, 1, ...; 255 stays. Pass what the model's image processor says (`reduces_labels`).
+
+    Raises:
+        ValueError: `reduce_labels` with an id above 255: class 256 would become 255, and be ignored.
     """
     ids = torch.from_numpy(np.array(annotation)).long()
     if reduce_labels:
+        if ids.max() > IGNORE_INDEX:
+            raise ValueError(f"reduce_labels is for ids of at most {IGNORE_INDEX}, got {ids.max().item()}.")
         ids = torch.where((ids == 0) | (ids == IGNORE_INDEX), IGNORE_INDEX, ids - 1)
     return ids
 

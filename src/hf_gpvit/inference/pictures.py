@@ -21,14 +21,12 @@ from PIL import Image
 from transformers import BaseImageProcessor
 from transformers.utils import logging
 
-from ..data.pictures import naming_unreadable, opened_picture, to_rgb, upright
+from ..data.pictures import known_formats, naming_unreadable, opened_picture, to_rgb, upright
 from ..files import printable
 
 
 logger = logging.get_logger(__name__)
 
-# Pillow knows these formats, but can't decode them by itself, or they are no pictures.
-_NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG"}
 # Of 255, which most file systems take: `-1-overlay.jpg` or so comes behind.
 _MAX_NAME_BYTES = 200
 
@@ -132,8 +130,8 @@ def _warn_of_folder(error: OSError) -> None:
 
 
 def _suffixes() -> set[str]:
-    formats = Image.registered_extensions()
-    return {suffix for suffix, name in formats.items() if name in Image.OPEN and name not in _NOT_DECODED}
+    formats = known_formats()
+    return {suffix for suffix, name in Image.registered_extensions().items() if name in formats}
 
 
 def _is_hidden(name: str) -> bool:

@@ -28,7 +28,7 @@ from transformers.utils.logging import tqdm
 
 from ..data import load_label_set
 from ..data.pictures import UnreadablePictureError
-from ..files import atomic_folder, printable
+from ..files import atomic_folder, check_replaceable, printable
 from ..registration import architecture_task
 from .classification import classification_inputs, classification_scores, classify
 from .loading import load_image_processor, load_model, task_of
@@ -137,6 +137,7 @@ def _checked_device(device: str | torch.device | None) -> torch.device:
 
 
 def _check_output(output_dir: Path, pictures: Sequence[str | os.PathLike]) -> None:
+    check_replaceable(output_dir)
     for path in map(Path, pictures):
         if path.is_dir() and output_dir.resolve().is_relative_to(path.resolve()):
             raise ValueError(
