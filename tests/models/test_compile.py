@@ -95,6 +95,13 @@ def test_autocast_compiles(family):
         torch.testing.assert_close(compiled(pixel_values).logits, model(pixel_values).logits)
 
 
+# without vector instructions it writes C++ that doesn't compile
+vectorized = pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="inductor needs vector instructions"
+)
+
+
+@vectorized
 @torch.no_grad()
 def test_inductor(family):
     model = family.classifier_class(family.config(**family.shallow)).eval()
@@ -103,6 +110,7 @@ def test_inductor(family):
     torch.testing.assert_close(compiled(pixel_values).logits, model(pixel_values).logits, atol=1e-4, rtol=1e-4)
 
 
+@vectorized
 @pytest.mark.slow
 @each_class
 @torch.no_grad()
