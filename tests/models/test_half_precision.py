@@ -64,7 +64,7 @@ def in_half_precision(model, kind):
 def test_no_strided_convolution_gives_one_column(family, kind):
     """Whatever the size of the image: at all small ones, forwards, and backwards at some."""
     dtype, model = in_half_precision(awake(family.classifier_class(family.config(**family.shallow))), kind)
-    sizes = [*itertools.product((1, 9, 33, 40), range(1, 41)), (30, 91), (64, 65)]
+    sizes = [*itertools.product((1, 33), range(1, 34)), (30, 91), (64, 65)]
     collected = Convolutions()
     with collected, torch.autocast("cpu", dtype or torch.bfloat16, enabled=dtype is not None):
         for number, (height, width) in enumerate(sizes):
