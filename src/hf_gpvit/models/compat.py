@@ -194,10 +194,12 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 def is_hooked(module: nn.Module) -> bool:
     """Whether others see or change what `module` computes; recording its outputs is none of that."""
+    for kind in _HOOKS:
+        hooks = getattr(module, kind, None)
+        if hooks is None or (hooks and not all(map(is_recorder, hooks.values()))):
+            return True
     # accelerate hooks a module by giving the instance another `forward`
-    if "forward" in vars(module) or not all(hasattr(module, kind) for kind in _HOOKS):
-        return True
-    return not all(is_recorder(hook) for kind in _HOOKS for hook in getattr(module, kind).values())
+    return "forward" in vars(module)
 
 
 class RecordedModule(nn.Module):
@@ -245,8 +247,9 @@ class StridedConv2d(nn.Conv2d):
 
     def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> (B, C', H', W')."""
-        width = feature_map.shape[-1]
-        needed = self._width_of_columns(2)
+        if self.stride[1] == 1:
+            return super().forward(feature_map)
+        width, needed = feature_map.shape[-1], self._width_of_columns(2)
         if is_static(width >= needed) or not self._is_half_on_cpu(feature_map):
             return super().forward(feature_map)
         width = int(width) if isinstance(width, torch.Tensor) else width  # torch.jit.trace's, for the traced size
