@@ -26,9 +26,10 @@ BENCHMARK_READY := $(VENV)/.ready-benchmark
 # make quickstart TASK=classification DATA=path/to/pictures MODEL=gpvit-nano ARGS="--num_train_epochs 5"
 QUICKSTART := $(if $(TASK),--task $(TASK)) $(if $(DATA),--data "$(DATA)") $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
-# The versions that an environment is built from; none (`make CONSTRAINTS= ...`): the newest that setup.py allows.
+# The versions that an environment is built from; none: the newest that setup.py allows, in a VENV of its own.
 CONSTRAINTS ?= constraints.txt
-PIP_INSTALL := $(BIN)/python -m pip install $(addprefix --constraint ,$(CONSTRAINTS))
+UPGRADE ?=
+PIP_INSTALL := $(BIN)/python -m pip install $(UPGRADE) $(addprefix --constraint ,$(CONSTRAINTS))
 # builds the package itself with locked tools too
 PIP_EDITABLE := $(PIP_INSTALL) $(addprefix --build-constraint ,$(CONSTRAINTS)) --editable
 
@@ -81,7 +82,8 @@ test-oldest:
 	$(MAKE) test conformance VENV="$(OLDEST_VENV)" CONSTRAINTS=tests/oldest.txt
 
 test-latest:
-	$(MAKE) test conformance VENV="$(LATEST_VENV)" CONSTRAINTS=
+	rm -f "$(LATEST_VENV)/.ready" "$(LATEST_VENV)/.ready-dev"
+	$(MAKE) test conformance VENV="$(LATEST_VENV)" CONSTRAINTS= UPGRADE="--upgrade --upgrade-strategy eager"
 
 lock:
 	environment="$$(mktemp -d)" && trap 'rm -rf "$$environment"' EXIT && $(PYTHON) -m venv "$$environment" && \

@@ -46,6 +46,26 @@ def test_the_current_folder_is_not_moved(path, tmp_path, monkeypatch):
     assert contents(tmp_path) == {"here/precious.txt": "mine"}
 
 
+def test_the_current_folder_behind_a_link_and_up_is_not_moved(tmp_path, monkeypatch):
+    for folder in ("a/b", "a/out", "x"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "x/link").symlink_to(tmp_path / "a/b", target_is_directory=True)
+    monkeypatch.chdir(tmp_path / "a/out")
+    with pytest.raises(ValueError, match="is the current folder"), atomic_folder(f"{tmp_path}/x/link/../out"):
+        pass
+    assert os.path.samefile(tmp_path / "a/out", os.curdir)
+
+
+def test_without_a_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with atomic_folder(tmp_path / "model") as folder:
+        write(folder)
+    monkeypatch.chdir(tmp_path)
+    assert contents(tmp_path) == {"model/sub/file.txt": "new"}
+
+
 def test_a_link_to_the_current_folder_moves_alone(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "here", target_is_directory=True)

@@ -17,7 +17,6 @@ import re
 from importlib import metadata
 from pathlib import Path
 
-import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -53,19 +52,18 @@ def test_the_lower_bounds_are_the_tested_versions():
     assert versions("tests/oldest.txt") == bounds
 
 
-@pytest.mark.skipif(
-    Version(metadata.version("torch").partition("+")[0]) != versions("constraints.txt")["torch"],
-    reason="here are other versions, which may require other packages",
-)
 def test_every_requirement_is_locked():
     """And what builds the package, and what requirements require; from no index in particular."""
     locked = versions("constraints.txt")
-    installed = {canonicalize_name(name) for name in all_requirements()}
-    assert {"torch", "transformers", "pip", "setuptools", "numpy", "sympy"} <= installed | {"pip"} <= locked.keys()
     bounds = lower_bounds()
     assert all(locked[canonicalize_name(name)] >= version for name, version in bounds.items())
+    assert {"pip", "setuptools", "numpy", "sympy"} <= locked.keys()
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert not [line for line in lines if not line.startswith("#") and re.search(r"https?:|--|file:", line)]
+    names = {canonicalize_name(name) for name in all_requirements()}
+    here = {name: Version(metadata.version(name).partition("+")[0]) for name in names}
+    # elsewhere packages of other versions may require others
+    assert names <= locked.keys() or any(here[name] != locked[name] for name in names & locked.keys())
 
 
 def all_requirements():

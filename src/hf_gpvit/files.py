@@ -64,9 +64,14 @@ def atomic_folder(path: str | os.PathLike, keep_older: bool = True) -> Iterator[
 
 def check_replaceable(path: str | os.PathLike) -> None:
     """Raises a ValueError where a new folder at `path` would move the current folder away."""
-    absolute = Path(os.path.abspath(path))
+    try:
+        current = Path.cwd()
+    except FileNotFoundError:  # somebody has removed it
+        return
+    absolute = Path(path).absolute()
     # a link at `path` itself would move alone
-    if Path.cwd().is_relative_to(absolute.parent.resolve() / absolute.name):
+    moved = absolute.resolve() if absolute.name == ".." else absolute.parent.resolve() / absolute.name
+    if current.is_relative_to(moved):
         raise ValueError(
             f"{os.fspath(path)!r} is the current folder or one above it, which would be moved aside for the new one; "
             f"give the name of a folder of its own, such as {os.path.join(path, 'output')!r}."

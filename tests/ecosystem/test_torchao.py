@@ -114,8 +114,10 @@ def test_quantized_models_compile(family, kind):
     torch._dynamo.reset()
     pixel_values = torch.randn(PIXELS)
     for model in family.models(**family.shallow):
-        # what lies between two steps may be rounded the other way
         errors = errors_of_8_bits(model, kind, pixel_values)
         quantization.quantize_(model, kind())
         compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-        assert_near(compiled(pixel_values), model(pixel_values), errors)
+        if kind is quantization.Int8WeightOnlyConfig:
+            assert_same(compiled(pixel_values), model(pixel_values), atol=1e-4, rtol=1e-4)
+        else:  # an activation between two steps may be rounded the other way
+            assert_near(compiled(pixel_values), model(pixel_values), errors)

@@ -17,6 +17,8 @@ import ast
 import importlib.util
 import pickle
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -41,10 +43,12 @@ PUBLIC_MODULES = {
         "backbone_utils",
         "image_transforms",
         "image_utils",
+        "initialization",
         "modeling_layers",
         "modeling_outputs",
         "processing_utils",
         "utils",
+        "utils.auto_docstring",
         "utils.logging",
     )
 }
@@ -68,6 +72,7 @@ WITH_FALLBACK = {
 KNOWN = {
     "models/compat.py": WITH_FALLBACK
     | {
+        "_attn_implementation",
         "_backward_hooks",
         "_backward_pre_hooks",
         "_current_level",
@@ -76,8 +81,6 @@ KNOWN = {
         "_output_capturing_hooks_installed",
     },
     "models/configuration_base.py": {"_attn_implementation"},
-    "models/layers.py": {"_attn_implementation"},
-    "models/modeling_gpvit.py": {"_attn_implementation"},
     # not in published repositories
     "costs.py": {
         "_cdata",
@@ -93,12 +96,22 @@ KNOWN = {
 }
 
 
-def is_private(module, name):
+def is_private(module, name=""):
+    if find_module(f"{module}.{name}"):
+        module, name = f"{module}.{name}", ""
     package = module.partition(".")[0]
     if package == "transformers":
         return module != "transformers" and module not in PUBLIC_MODULES
     parts = [*module.split("."), name]
     return package in PACKAGES and (module.startswith(INTERNAL_MODULES) or any(map(is_underscored, parts)))
+
+
+def find_module(path):
+    """Whether a name of a package is a module of its own."""
+    try:
+        return importlib.util.find_spec(path) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def is_underscored(name):
@@ -116,7 +129,9 @@ def private_names(tree):
     own |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_of_self(node)}
     imported = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and not node.level:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if is_private(alias.name))
+        elif isinstance(node, ast.ImportFrom) and not node.level:
             yield from (f"{node.module}.{alias.name}" for alias in node.names if is_private(node.module, alias.name))
         elif isinstance(node, ast.Call) and getattr(node.func, "id", None) in ("private", "import_extra"):
             parts = [constants.get(getattr(part, "id", None)) or part.value for part in node.args[:2]]
@@ -131,7 +146,8 @@ def private_names(tree):
 
 
 def is_of_self(node):
-    return getattr(node.value, "id", None) in ("self", "cls") or isinstance(node.value, ast.Call)
+    of = node.value.func if isinstance(node.value, ast.Call) else node.value
+    return getattr(of, "id", None) in ("self", "cls", "super", "type")
 
 
 def test_private_names_are_known():
@@ -165,22 +181,20 @@ def saved(tmp_path_factory):
     torch.manual_seed(0)
     models = {}
     for family in FAMILIES:
-        for kind in ("segformer", "upernet"):
-            model = awake(family.segmentor_class(family.config(decode_head_type=kind, **family.shallow)))
-            models[folder / f"{family.name}_{kind}"] = model
-            save_for_hub(model, folder / f"{family.name}_{kind}")
+        for index, model in enumerate(family.models(**family.shallow)):
+            models[folder / f"{family.name}_{index}"] = model
+            save_for_hub(model, folder / f"{family.name}_{index}")
     return models
 
 
-def load_code(folder, name):
-    """The model class in `folder`, of code that is imported anew."""
+def load_code(folder, class_name, name):
+    """The model class of this name in `folder`, of code that is imported anew."""
     spec = importlib.util.spec_from_file_location(
         name, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
     sys.modules[name] = importlib.util.module_from_spec(spec)
     family = folder.name.partition("_")[0]
-    module = importlib.import_module(f"{name}.modeling_{family}")
-    return next(getattr(module, name) for name in module.__all__ if name.endswith("ForSemanticSegmentation"))
+    return getattr(importlib.import_module(f"{name}.modeling_{family}"), class_name)
 
 
 @pytest.fixture
@@ -204,11 +218,11 @@ def test_published_models_load_without_a_private_name(name, saved, monkeypatch, 
         monkeypatch.setitem(sys.modules, module, Without(importlib.import_module(module), missing))
     pixel_values = torch.randn(2, 3, 57, 90)
     for folder, model in saved.items():
-        model_class = load_code(folder, f"code_of_{folder.name}")
+        model_class = load_code(folder, type(model).__name__, f"code_of_{folder.name}")
         code = sys.modules[f"code_of_{folder.name}.compat"]
         assert code.__file__ != compat.__file__
         assert all(value is not removed for value in vars(code).values())
-        if "UperNet" in name and folder.name.endswith("upernet"):
+        if "UperNet" in name and model.config.decode_head_type == "upernet":
             if not name.endswith("ConvModule"):
                 with pytest.raises(ImportError, match="UPerNet"):
                     model_class.from_pretrained(folder)
@@ -217,6 +231,17 @@ def test_published_models_load_without_a_private_name(name, saved, monkeypatch, 
         for flags in ({}, {"output_hidden_states": True, "output_attentions": True}):
             expected = model(pixel_values, **flags)
             assert_same(loaded(pixel_values, **flags), expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_threads_record_apart_without_transformers_own(saved, monkeypatch, imported):
+    monkeypatch.setitem(sys.modules, output_capturing.__name__, Without(output_capturing, "capture_outputs"))
+    folder, model = list(saved.items())[-1]
+    loaded = load_code(folder, type(model).__name__, "code_for_threads").from_pretrained(folder)
+    pixels = [torch.randn(1, 3, 40, 48) for _ in range(8)]
+    with ThreadPoolExecutor(4) as threads:
+        for mine, each in zip(threads.map(partial(loaded, output_hidden_states=True), pixels), pixels, strict=True):
+            assert_same(mine, model(each, output_hidden_states=True), atol=1e-5, rtol=1e-5)
 
 
 class RegistryOf524(dict):

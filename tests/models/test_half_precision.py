@@ -34,6 +34,7 @@ CONVOLUTIONS = [
     ((4, 4), {}),
     ((2, 2), {}),
     ((3, (1, 2)), {"padding": 1}),
+    ((3, (2, 1)), {"padding": 1}),
     ((3, 2), {"padding": 2, "dilation": 2}),
 ]
 
@@ -50,7 +51,7 @@ class Convolutions(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name in ("convolution", "convolution_backward"):
             maps, stride = (outputs, args[3]) if name == "convolution" else (args[0], args[4])
-            if maps.dtype in HALVES and stride[-1] > 1:
+            if maps.dtype in HALVES and max(stride) > 1:
                 self.columns.append(maps.shape[-1])
         return outputs
 
@@ -101,6 +102,19 @@ def test_narrow_maps_are_what_they_are_in_float64(arguments, options, groups):
             for mine, exact in zip((actual, *found), (expected, *gradients), strict=True):
                 limit = tolerance * exact.abs().max().item()
                 torch.testing.assert_close(mine.double(), exact, rtol=0, atol=limit)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_maps_that_give_no_column_are_refused(dtype):
+    for arguments, width in (((8, 8, 4, 4), 2), ((8, 8, 9, 2), 1)):
+        with pytest.raises(RuntimeError):
+            StridedConv2d(*arguments).to(dtype)(torch.randn(1, 8, 40, width, dtype=dtype))
+
+
+@pytest.mark.parametrize("options", [{"padding": "valid"}, {"padding": 1, "padding_mode": "circular"}])
+def test_what_is_padded_must_be_known(options):
+    with pytest.raises(ValueError, match="StridedConv2d wants"):
+        StridedConv2d(3, 8, 3, 2, **options)
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)

@@ -26,9 +26,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 # What Pillow decodes by itself, from the bytes of the file alone. Not EPS, which it hands to Ghostscript as a program
 # to run, nor IPTC, which opens whatever lies in it (an EPS, for instance), nor what other programs decode.
 FORMATS = (
-    *("AVIF", "BLP", "BMP", "CUR", "DCX", "DDS", "DIB", "FLI", "FTEX", "GBR", "GIF", "ICNS", "ICO", "IM", "JPEG"),
-    *("JPEG2000", "MPO", "MSP", "PCD", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI", "SPIDER", "SUN", "TGA"),
-    *("TIFF", "WEBP", "XBM", "XPM"),
+    *("AVIF", "BLP", "BMP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "GIF", "ICNS", "ICO", "IM"),
+    *("IMT", "JPEG", "JPEG2000", "MCIDAS", "MPO", "MSP", "PCD", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI"),
+    *("SPIDER", "SUN", "TGA", "TIFF", "WEBP", "XBM", "XPM", "XVTHUMB"),
 )
 _EPS_BEGINNINGS = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 _GREATEST_OF_16_BITS = 65535

@@ -147,7 +147,7 @@ class SegmentationTransform:
 
     def __call__(self, image: Image.Image, ids: Tensor) -> tuple[Tensor, Tensor]:
         """RGB picture and its (H, W) ids -> (3, height, width) float32, (height, width) int64."""
-        if ids.max() <= 255:  # torchvision resizes uint8 without a detour through floats
+        if ids.min() >= 0 and ids.max() <= 255:  # torchvision resizes uint8 without a detour through floats
             ids = ids.to(torch.uint8)
         pixels, labels = self.augment(tv_tensors.Image(image), tv_tensors.Mask(ids))
         height, width = pixels.shape[-2:]

@@ -19,6 +19,7 @@ Published repositories carry this file and meet releases that nobody has seen ye
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 from importlib import import_module
@@ -88,6 +89,11 @@ def is_forward_mode() -> bool:
 ALL_ATTENTION_FUNCTIONS = private("transformers.modeling_utils", "ALL_ATTENTION_FUNCTIONS", AttentionInterface())
 
 
+def attention_implementation(config) -> str:
+    """The name that the config has for it; without a way to know, what needs no kernel."""
+    return getattr(config, "_attn_implementation", "eager")
+
+
 # Recording of outputs.
 
 
@@ -96,6 +102,13 @@ class _OutputRecorder:
     target_class: type[nn.Module]
     index: int = 0
     capture_initial_hidden_state: bool = True
+
+    def __instancecheck__(self, module: nn.Module) -> bool:
+        # backbones of transformers install hooks for it, as if it were the class itself; they never record
+        return isinstance(module, self.target_class)
+
+
+_recorded = ContextVar("recorded", default=None)
 
 
 def _capture_outputs(tie_last_hidden_states: bool = True) -> Callable:
@@ -112,12 +125,14 @@ def _capture_outputs(tie_last_hidden_states: bool = True) -> Callable:
             }
             recorded, handles = {key: [] for key in wanted}, []
             for key, recorder in wanted.items():
-                hook = _recording_hook(recorded[key], key, recorder)
+                hook = _recording_hook(recorded, key, recorder)
                 modules = [module for module in self.modules() if isinstance(module, recorder.target_class)]
                 handles += [module.register_forward_hook(hook) for module in modules]
+            token = _recorded.set(recorded)
             try:
                 outputs = forward(self, *args, **kwargs)
             finally:
+                _recorded.reset(token)
                 for handle in handles:
                     handle.remove()
             for key, values in recorded.items():
@@ -129,13 +144,15 @@ def _capture_outputs(tie_last_hidden_states: bool = True) -> Callable:
     return decorate
 
 
-def _recording_hook(values: list, key: str, recorder: _OutputRecorder) -> Callable:
+def _recording_hook(recorded: dict[str, list], key: str, recorder: Any) -> Callable:
     def record(module: nn.Module, args: tuple, output: Any) -> None:
-        if key == "hidden_states" and recorder.capture_initial_hidden_state and not values:
-            values.append(args[0])
+        if _recorded.get() is not recorded:  # another thread's call
+            return
+        if key == "hidden_states" and recorder.capture_initial_hidden_state and not recorded[key]:
+            recorded[key].append(args[0])
         output = output[recorder.index] if isinstance(output, tuple) else output
         if output is not None:
-            values.append(output)
+            recorded[key].append(output)
 
     return record
 
@@ -153,10 +170,10 @@ def _filter_output_hidden_states(forward: Callable) -> Callable:
 
 
 _CAPTURING = "transformers.utils.output_capturing"
-OutputRecorder = private(_CAPTURING, "OutputRecorder", None)
-capture_outputs = private(_CAPTURING, "capture_outputs", None)
-if OutputRecorder is None or capture_outputs is None:  # one is of no use without the other
-    OutputRecorder, capture_outputs = _OutputRecorder, _capture_outputs
+OutputRecorder = private(_CAPTURING, "OutputRecorder", _OutputRecorder)
+capture_outputs = private(_CAPTURING, "capture_outputs", _capture_outputs)
+if OutputRecorder is _OutputRecorder:  # which that one would not understand in full
+    capture_outputs = _capture_outputs
 filter_output_hidden_states = private(
     "transformers.backbone_utils", "filter_output_hidden_states", _filter_output_hidden_states
 )
@@ -184,7 +201,7 @@ def register_recording(model: nn.Module) -> None:
 
 def is_recorder(hook: Callable) -> bool:
     """Whether it is a hook that records outputs."""
-    return getattr(hook, "__module__", None) == capture_outputs.__module__
+    return getattr(hook, "__module__", None) in (_CAPTURING, __name__)
 
 
 # Hooks of modules, whoever they are for.
@@ -238,23 +255,35 @@ UperNetConvModule = private(_UPERNET, "UperNetConvModule", _MissingConvModule)
 
 
 class StridedConv2d(nn.Conv2d):
-    """A convolution of any stride whose maps are never one pixel wide in half precision on a CPU.
+    """A convolution that, where it is strided, never gives a single column in half precision on a CPU.
 
     oneDNN's bfloat16 kernels for AMX read memory that nobody wrote where a strided convolution gives a single column:
     the result is NaN, or another one at each call, forwards and backwards (docs/compatibility.md). Zeros on the right
     make a second column, which is cut off again; what the first one sees does not change.
+
+    Raises:
+        ValueError: `padding` is no number, or `padding_mode` not "zeros": what would be on the right is not known.
     """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if isinstance(self.padding, str) or self.padding_mode != "zeros":
+            raise ValueError(
+                f"StridedConv2d wants padding as numbers and padding_mode='zeros', got padding={self.padding!r} and "
+                f"padding_mode={self.padding_mode!r}."
+            )
 
     def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> (B, C', H', W')."""
-        if self.stride[1] == 1:
+        if self.stride == (1, 1):
             return super().forward(feature_map)
-        width, needed = feature_map.shape[-1], self._width_of_columns(2)
-        if is_static(width >= needed) or not self._is_half_on_cpu(feature_map):
+        width, least, needed = feature_map.shape[-1], self._width_of_columns(1), self._width_of_columns(2)
+        # what gives no column at all is refused as by any convolution
+        if is_static(width >= needed) or is_static(width < least) or not self._is_half_on_cpu(feature_map):
             return super().forward(feature_map)
         width = int(width) if isinstance(width, torch.Tensor) else width  # torch.jit.trace's, for the traced size
         missing = torch.sym_max(needed - width, 0)
-        columns = (width - self._width_of_columns(1)) // self.stride[1] + 1
+        columns = (width - least) // self.stride[1] + 1
         return super().forward(F.pad(feature_map, (0, missing)))[..., :columns]
 
     def _width_of_columns(self, columns: int) -> int:

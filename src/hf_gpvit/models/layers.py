@@ -29,6 +29,7 @@ from .compat import (
     ALL_ATTENTION_FUNCTIONS,
     RecordedModule,
     StridedConv2d,
+    attention_implementation,
     is_captured,
     is_forward_mode,
     is_hooked,
@@ -251,7 +252,7 @@ class MultiHeadAttention(RecordedModule):
         """
         head_shape = (self.num_heads, self.head_dim)
         query, key, value = (states.unflatten(-1, head_shape).transpose(1, 2) for states in (query, key, value))
-        implementation = "eager" if output_weights else self.config._attn_implementation
+        implementation = "eager" if output_weights else attention_implementation(self.config)
         attention_interface = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
         if implementation == "sdpa" and is_short_attention(query, key):
             attention_interface = short_attention_forward

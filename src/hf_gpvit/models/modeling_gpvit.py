@@ -39,6 +39,7 @@ from .compat import (
     OutputRecorder,
     RecordedModule,
     StridedConv2d,
+    attention_implementation,
     capture_outputs,
     filter_output_hidden_states,
     is_hooked,
@@ -319,7 +320,7 @@ class GPViTGroupAttention(MultiHeadAttention):
         batch, length, channels = hidden_states.shape
         is_cheaper = self.num_heads * num_group_tokens < channels + num_group_tokens
         has_tokens = not is_static(batch * length < channels)
-        is_chosen = self.config._attn_implementation == "sdpa" and is_full_precision(hidden_states)
+        is_chosen = attention_implementation(self.config) == "sdpa" and is_full_precision(hidden_states)
         return is_cheaper and has_tokens and is_chosen and may_compose_weights(*linears)
 
 
