@@ -15,6 +15,7 @@
 """The `hf-gpvit` command. It stands outside the package, whose import loads torch, so that `--help` is quick."""
 
 import importlib
+import logging
 import sys
 from argparse import REMAINDER, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("arguments", nargs=REMAINDER, metavar="...", help="what the command takes")
     options = parser.parse_args(arguments)
     prog = f"{parser.prog} {options.command}"
+    # where torchao is installed, torch warns of how that registers its types
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     module, _, name = COMMANDS[options.command][1].partition(":")
     try:
         command = getattr(importlib.import_module(module), name)

@@ -11,6 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+import os
 import re
 import runpy
 import subprocess
@@ -18,9 +19,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import hf_gpvit
 import hf_gpvit_cli
+from families import GPVIT
+from hf_gpvit.data import image_processor_for
 
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -191,3 +195,25 @@ def test_version(capsys):
     except SystemExit as stopped:
         assert stopped.code == 0
     assert capsys.readouterr().out.split() == ["hf-gpvit", hf_gpvit.__version__]
+
+
+def test_no_warning_of_another_package(tmp_path):
+    """In a process of its own, whose first import of everything this is."""
+    Image.new("RGB", (40, 40)).save(tmp_path / "photo.png")
+    model = GPVIT.classifier_class(GPVIT.config())
+    model.save_pretrained(tmp_path / "model")
+    image_processor_for(model).save_pretrained(tmp_path / "model")
+    for arguments in (
+        ["info", "model"],
+        ["predict", "--model", "model", "photo.png", "--output_dir", "predictions"],
+    ):
+        code = f"import hf_gpvit_cli; hf_gpvit_cli.main({arguments})"
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=os.environ | {"TQDM_DISABLE": "1"},
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stderr == ""
