@@ -22,10 +22,10 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 VERSION = (ROOT / "src/hf_gpvit/version.txt").read_text(encoding="utf-8").strip()
 
-TRAIN = ["accelerate>=1.8.1", "datasets>=4.0", "evaluate>=0.4", "matplotlib>=3.8", "torchdata>=0.11"]
+TRAIN = ["accelerate>=1.8.1", "datasets>=4.0", "evaluate>=0.4", "matplotlib>=3.9", "torchdata>=0.11"]
 HUB = ["jinja2>=3"]
 ONNX = ["onnx>=1.18", "onnxruntime>=1.21", "onnxscript>=0.7.1"]
-BENCHMARK = ["matplotlib>=3.8", "psutil>=5.9.4", "scipy>=1.11.4", "timm>=1.0"]
+BENCHMARK = ["matplotlib>=3.9", "psutil>=5.9.4", "scipy>=1.13", "timm>=1.0"]
 NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"]
 DEV = [
     "hypothesis>=6.100",
@@ -35,7 +35,7 @@ DEV = [
     "pytest-timeout>=2.3.1",
     "pytest-xdist>=3.5",
     "ruff>=0.9",
-    "scipy>=1.11.4",
+    "scipy>=1.13",
     "torchao>=0.16",
     "torchmetrics>=1.4",
 ]
@@ -66,7 +66,7 @@ setup(
     python_requires=">=3.11",
     install_requires=[
         "huggingface_hub>=1.5,<3",
-        "numpy>=1.26",
+        "numpy>=2.0",
         "pillow>=11.0",
         "safetensors>=0.8",
         "torch>=2.11",

@@ -282,7 +282,8 @@ class StridedConv2d(nn.Conv2d):
         if is_static(width >= needed) or is_static(width < least) or not self._is_half_on_cpu(feature_map):
             return super().forward(feature_map)
         width = int(width) if isinstance(width, torch.Tensor) else width  # torch.jit.trace's, for the traced size
-        missing = torch.sym_max(needed - width, 0)
+        # torch 2.11 compiles no maximum of what is known
+        missing = needed - width if is_static(width < needed) else torch.sym_max(needed - width, 0)
         columns = (width - least) // self.stride[1] + 1
         return super().forward(F.pad(feature_map, (0, missing)))[..., :columns]
 
