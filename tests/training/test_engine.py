@@ -66,7 +66,7 @@ def assert_same_weights(first, second):
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_classifier_learns_and_loads(classification, models, family, tmp_path):
-    recipe = replace(classification, model=str(models / family.name), max_steps=30, eval_steps=15)
+    recipe = replace(classification, model=str(models / family.name), max_steps=60, eval_steps=30)
     metrics = train(recipe)
     assert metrics["accuracy"] == 1.0
     model = AutoModelForImageClassification.from_pretrained(tmp_path / "run/best")
