@@ -17,7 +17,7 @@ from hf_gpvit.training import ClassificationRecipe
 from hf_gpvit.training.run_log import read_log
 
 
-SCRIPT = Path(__file__).with_name("run_recipe.py")
+SCRIPT = Path(__file__).parents[1] / "support" / "run_recipe.py"
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="uses torchrun with gloo")]
 
 

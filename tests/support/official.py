@@ -16,7 +16,7 @@ import pytest
 import torch
 
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 REFERENCES = Path(os.environ.get("HF_GPVIT_PARITY", FIXTURES))
 
 # The official code in float32 is within 2e-6 (logits) and 6e-6 (features) of itself in float64.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs notebooks in the Python that runs this, whatever Jupyter kernels are installed.
 
-python tests/run_notebooks.py notebooks/use.ipynb    # writes the new outputs into the file
+python tests/support/run_notebooks.py notebooks/use.ipynb    # writes the new outputs into the file
 """
 
 import os
