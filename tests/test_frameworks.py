@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from test_docs import python_blocks
 from transformers import (
     DeformableDetrConfig,
     DeformableDetrForObjectDetection,
@@ -30,7 +31,6 @@ from transformers import (
 )
 
 from families import FAMILIES, GPVIT, HRVIT
-from test_docs import python_blocks
 
 
 HEIGHT, WIDTH, NUM_LABELS = 64, 96, 3

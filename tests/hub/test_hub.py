@@ -36,7 +36,16 @@ LOADED_BY = {
     "segformer": ["AutoModelForSemanticSegmentation"],
     "upernet": ["AutoModelForSemanticSegmentation"],
 }
-MODEL_CODE = {"compat.py", "configuration_base.py", "decode_head.py", "fusing.py", "layers.py", "modeling_base.py"}
+MODEL_CODE = {
+    "compat.py",
+    "configuration_base.py",
+    "decode_head.py",
+    "fusing.py",
+    "inputs.py",
+    "layers.py",
+    "modeling_base.py",
+    "shortcuts.py",
+}
 LABELS = {0: "cat", 1: "dog", 2: "sparrow", 3: "oak", 4: "sky"}
 
 # AutoImageProcessor of transformers 5.17 needs torchvision for all of its classes.

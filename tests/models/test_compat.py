@@ -56,7 +56,7 @@ WITH_FALLBACK = {
     "transformers.utils.output_capturing.OutputRecorder",
     "transformers.utils.output_capturing._CAN_RECORD_REGISTRY",
     "transformers.utils.output_capturing.capture_outputs",
-    "transformers.utils.output_capturing.maybe_install_capturing_hooks",
+    "transformers.utils.output_capturing.install_output_capuring_hook",
 }
 KNOWN = {
     "models/compat.py": WITH_FALLBACK

@@ -2,14 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is HRViT's own: stripes with keys as values, its two shortcuts, fusion, heads."""
 
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils import parametrizations, prune
-from torch.utils.flop_counter import FlopCounterMode
 
 from families import HRVIT, awake
 from hf_gpvit import (
@@ -19,7 +15,6 @@ from hf_gpvit import (
     HRViTForSemanticSegmentation,
     HRViTModel,
 )
-from hf_gpvit.models import decode_head
 from hf_gpvit.models.configuration_hrvit import shortcut_factor
 from hf_gpvit.models.layers import DropPath
 from hf_gpvit.models.modeling_hrvit import (
@@ -282,194 +277,3 @@ def test_head_widths(preset, head, width):
     with torch.device("meta"):
         model = HRViTForSemanticSegmentation(HRViTConfig.from_preset(preset, decode_head_type=head))
     assert model.decode_head.classifier.in_channels == width
-
-
-# The SegFormer head multiplies its weights first.
-
-
-def segformer_head(**overrides):
-    torch.manual_seed(0)
-    head = decode_head.SegformerHead([8, 16, 16, 24], 16, 5, dropout_rate=0.0, linear_levels=True, **overrides)
-    for module in head.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias)
-    return head.double()
-
-
-def feature_maps(size=(9, 14)):
-    grids = [tuple(-(-side // 2**index) for side in size) for index in range(4)]
-    widths = (8, 16, 16, 24)
-    return tuple(torch.randn(2, width, *grid).double() for width, grid in zip(widths, grids, strict=True))
-
-
-def plainly(head, maps):
-    """The head without re-association, written out."""
-    size = maps[0].shape[-2:]
-    levels = [level(states) for level, states in zip(head.levels, maps, strict=True)]
-    resized = [F.interpolate(states, size=size, mode="bilinear", align_corners=False) for states in levels]
-    return head.classifier(head.fusion(torch.cat(resized, dim=1)))
-
-
-@pytest.fixture
-def composed(monkeypatch):
-    """How often the head multiplied its weights."""
-    calls = []
-    original = decode_head.SegformerHead._projected_and_fused
-    monkeypatch.setattr(
-        decode_head.SegformerHead,
-        "_projected_and_fused",
-        lambda self, maps: calls.append(1) or original(self, maps),
-    )
-    return calls
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_composed_weights_give_the_same_logits_gradients_and_statistics(training, composed):
-    head, maps = segformer_head().train(training), feature_maps()
-    plain = copy.deepcopy(head)
-    expected, actual = plainly(plain, maps), head(maps)
-    assert composed
-    torch.testing.assert_close(actual, expected, atol=1e-12, rtol=1e-12)
-    weights = torch.randn_like(expected)
-    (expected * weights).sum().backward()
-    (actual * weights).sum().backward()
-    for (name, parameter), other in zip(head.named_parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(
-            parameter.grad, other.grad, atol=1e-10, rtol=1e-10, msg=lambda text, n=name: n + text
-        )
-    for buffer, other in zip(head.buffers(), plain.buffers(), strict=True):
-        torch.testing.assert_close(buffer, other, atol=1e-12, rtol=1e-12)
-
-
-def test_composed_weights_cost_less():
-    """HRViT-b3 with its head at 512x512: 32 instead of 70 GMAC."""
-    head = decode_head.SegformerHead([64, 128, 256, 512], 768, 150, linear_levels=True)
-    maps = tuple(torch.zeros(1, width, 8192 // width, 8192 // width) for width in (64, 128, 256, 512))
-    with torch.no_grad(), FlopCounterMode(display=False) as composed:
-        head(maps)
-    head.levels[0].register_forward_hook(lambda *args: None)
-    with torch.no_grad(), FlopCounterMode(display=False) as plain:
-        head(maps)
-    assert plain.get_total_flops() - composed.get_total_flops() == pytest.approx(2 * 38.1e9, rel=0.01)
-
-
-def test_the_state_dict_knows_nothing_of_it():
-    names = set(segformer_head().state_dict())
-    assert {f"levels.{index}.{kind}" for index in range(4) for kind in ("weight", "bias")} < names
-    assert "fusion.convolution.weight" in names
-
-
-class LowRankConv2d(nn.Conv2d):
-    """What an adapter does: more than its weight shows."""
-
-    def forward(self, states):
-        return super().forward(states) + F.conv2d(states, 0.1 * torch.ones_like(self.weight))
-
-
-class Scaled(nn.Module):
-    def forward(self, weight):
-        return 2 * weight
-
-
-class TensorSubclass(torch.Tensor):
-    """Stands for quantised weights."""
-
-
-def with_adapter(head):
-    adapter = LowRankConv2d(16, 16, kernel_size=1).double()
-    adapter.load_state_dict(head.levels[1].state_dict())
-    head.levels[1] = adapter
-
-
-def with_wrapper(head):
-    head.levels[2] = nn.Sequential(head.levels[2], nn.ReLU())
-
-
-def with_other_forward(head):
-    original = head.fusion.convolution.forward
-    head.fusion.convolution.forward = lambda states: original(states + 1)
-
-
-def with_subclassed_weight(head):
-    level = head.levels[1]
-    level.weight = nn.Parameter(level.weight.detach().as_subclass(TensorSubclass))
-
-
-def with_other_fusion(head):
-    class Gelu(type(head.fusion)):
-        def forward(self, states):
-            return F.gelu(self.batch_norm(self.convolution(states)))
-
-    head.fusion.__class__ = Gelu
-
-
-ALTERATIONS = {
-    "adapter": with_adapter,
-    "wrapper": with_wrapper,
-    "forward replaced on the instance": with_other_forward,
-    "tensor subclass": with_subclassed_weight,
-    "fusion subclass": with_other_fusion,
-    "forward hook": lambda head: head.levels[0].register_forward_hook(lambda module, args, output: output + 1),
-    "forward pre-hook": lambda head: head.levels[3].register_forward_pre_hook(lambda module, args: (args[0] + 1,)),
-    "hook on the fusion": lambda head: head.fusion.register_forward_hook(lambda module, args, output: output + 1),
-    "hook on its convolution": lambda head: head.fusion.convolution.register_forward_hook(
-        lambda module, args, output: output + 1
-    ),
-    "backward hook": lambda head: head.levels[0].register_full_backward_hook(lambda module, *grads: None),
-    "parametrisation": lambda head: nn.utils.parametrize.register_parametrization(head.levels[2], "weight", Scaled()),
-    "weight norm": lambda head: parametrizations.weight_norm(head.fusion.convolution),
-    "pruning": lambda head: prune.random_unstructured(head.levels[1], "weight", 0.5),
-}
-
-
-@pytest.mark.parametrize("alteration", ALTERATIONS)
-def test_altered_modules_are_called(alteration, composed):
-    """Reading their weights would bypass what was added; the plain route gives what they compute, and gradients."""
-    head, maps = segformer_head().eval(), feature_maps()
-    ALTERATIONS[alteration](head)
-    expected, actual = plainly(head, maps), head(maps)
-    assert not composed
-    assert torch.equal(actual, expected)
-    actual.sum().backward()
-    assert all(parameter.grad is not None for parameter in head.parameters())
-
-
-def test_weights_of_two_types_are_not_multiplied(composed):
-    head, maps = segformer_head().eval(), feature_maps()
-    head.levels[0].float()
-    with pytest.raises(RuntimeError):  # as the plain convolution says
-        head(maps)
-    assert not composed
-
-
-def test_offloaded_weights_are_not_multiplied(composed):
-    head, maps = segformer_head().eval(), feature_maps()
-    expected = plainly(head, maps)
-    level = head.levels[0]
-    weights = {name: parameter.data for name, parameter in level.named_parameters()}
-
-    def load(module, args):
-        for name, value in weights.items():
-            setattr(module, name, nn.Parameter(value))
-
-    level.to("meta")
-    level.register_forward_pre_hook(load)
-    assert torch.equal(head(maps), expected)
-    assert not composed
-
-
-def test_only_linear_levels_are_composed(composed):
-    head = decode_head.SegformerHead([8, 16], 16, 5)
-    head(tuple(torch.randn(2, width, 4, 4) for width in (8, 16)))
-    assert not composed
-
-
-def test_bfloat16_composes_in_the_weights_precision(composed):
-    """Under autocast the product of the weights is rounded once, not its factors."""
-    head, maps = segformer_head().float().eval(), tuple(states.float() for states in feature_maps((24, 32)))
-    expected = head(maps)
-    with torch.autocast("cpu", torch.bfloat16):
-        actual = head(maps).float()
-    assert len(composed) == 2
-    assert (actual - expected).abs().max() < 0.05 * expected.std()

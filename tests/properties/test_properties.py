@@ -6,10 +6,10 @@ import re
 
 import pytest
 import torch
-from cases import Case, cases
 from hypothesis import example, given, seed, settings
 from hypothesis import strategies as st
 
+from cases import Case, cases
 from hf_gpvit.data.image_processors import image_processor_for
 from model_outputs import tensors
 

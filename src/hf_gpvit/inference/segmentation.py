@@ -11,8 +11,7 @@ from PIL import Image
 from transformers import BaseImageProcessor, BatchFeature, PreTrainedModel
 
 from ..data.pictures import to_rgb
-from ..models.decode_head import resize_bilinear
-from ..models.layers import at_least_float32
+from ..models.shortcuts import at_least_float32, resize_bilinear
 from .modes import evaluating
 from .pictures import check_resized_size
 

@@ -19,7 +19,8 @@ from transformers import PreTrainedModel
 
 from ..data.pictures import to_rgb
 from ..extras import import_extra
-from ..models.layers import check_pixel_values, merge_windows, window_grid
+from ..models.inputs import check_pixel_values
+from ..models.layers import Windows
 
 
 # A power of two: pixels / dpi * dpi is exact, so figures have just as many pixels as asked for.
@@ -351,13 +352,13 @@ def _scatter_stripe(
     weights: torch.Tensor, stripe: tuple[int, int], token: tuple[int, int], grid: tuple[int, int]
 ) -> torch.Tensor:
     """Weights (stripes, heads, L, L) of one direction -> what `token` gives to each token of the grid, (h, w)."""
-    _, columns = window_grid(*grid, stripe)
+    stripes = Windows(grid, stripe)
     row, column = token
-    window = row // stripe[0] * columns + column // stripe[1]
+    window = row // stripe[0] * stripes.grid[1] + column // stripe[1]
     query = row % stripe[0] * stripe[1] + column % stripe[1]
-    windows = torch.zeros(*weights.shape[:1], weights.shape[-1], 1, device=weights.device)
-    windows[window, :, 0] = weights[window, :, query].float().mean(dim=0)
-    return merge_windows(windows, stripe, *grid)[0, ..., 0]
+    shares = torch.zeros(*weights.shape[:1], weights.shape[-1], 1, device=weights.device)
+    shares[window, :, 0] = weights[window, :, query].float().mean(dim=0)
+    return stripes.join(shares)[0, ..., 0]
 
 
 def _to_numpy(values: Any) -> np.ndarray:

@@ -6,7 +6,7 @@ Published repositories carry this file and meet releases that nobody has seen ye
 `private`, with something to stand in for it: without the name a model is slower or lacks a feature, but it loads.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.autograd import forward_ad
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedModel
 
 
 def private(module: str, name: str, fallback: Any) -> Any:
@@ -62,11 +62,6 @@ is_transformed: Callable[[], bool] = private("torch._C", "_are_functorch_transfo
 def may_need_gradients() -> bool:
     """Whether what runs is differentiated backwards, now or when a trace of it is replayed."""
     return torch.is_grad_enabled() or torch.jit.is_tracing()
-
-
-def is_captured() -> bool:
-    """Whether a compiler or a tracer takes down what runs; what is fastest now need not be so then."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def is_forward_mode() -> bool:
@@ -166,18 +161,30 @@ if OutputRecorder is _OutputRecorder:  # which that one would not understand in 
 filter_output_hidden_states = private(
     "transformers.backbone_utils", "filter_output_hidden_states", _filter_output_hidden_states
 )
-_install_hooks = private(_CAPTURING, "maybe_install_capturing_hooks", None)
+_install_hook = private(_CAPTURING, "install_output_capuring_hook", None)
 _registry = private(_CAPTURING, "_CAN_RECORD_REGISTRY", None)
 
 
 def install_recording(model: nn.Module) -> None:
     """Installs the hooks that record outputs, which transformers can't do while a model is being compiled.
 
-    Those of a class around a trunk are the trunk's. Otherwise transformers installs them when they are needed first.
+    On the modules of `model` that are not those of a model within it, which has its own. Without a way to do so,
+    transformers installs them all when they are needed first.
     """
-    if _install_hooks is not None and capture_outputs is not _capture_outputs:
-        _install_hooks(model.base_model)
-        model._output_capturing_hooks_installed = True
+    if _install_hook is None or capture_outputs is _capture_outputs:
+        return
+    for module in _modules_outside_models(model):
+        for key, recorder in model._can_record_outputs.items():
+            if isinstance(module, recorder.target_class):
+                _install_hook(module, key, recorder.index, recorder.capture_initial_hidden_state)
+    model._output_capturing_hooks_installed = True
+
+
+def _modules_outside_models(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        if not isinstance(child, PreTrainedModel):
+            yield child
+            yield from _modules_outside_models(child)
 
 
 def register_recording(model: nn.Module) -> None:

@@ -2,34 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segmentation heads, their initialisation and their loss, for both model families."""
 
-from functools import reduce
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import UperNetConfig
 from transformers import initialization as init
 
-from .compat import UperNetFCNHead, UperNetHead, maybe_autocast
-from .layers import (
-    ConvBNReLU,
-    at_least_float32,
-    check_batch_statistics,
-    checked_label_ids,
-    is_plain_module,
-    may_compose_weights,
-)
+from .compat import UperNetFCNHead, UperNetHead
+from .inputs import check_batch_statistics, checked_label_ids
+from .layers import ConvBNReLU
+from .shortcuts import at_least_float32, fuse_at_each_size, resize_bilinear, with_shortcut
 
 
 _DEFAULT_HIDDEN_SIZE = {"segformer": 256, "upernet": 512}
 _POOL_SCALES = (1, 2, 3, 6)
-
-
-def resize_bilinear(feature_map: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Bilinear resize (align_corners=False) of a (B, C, H, W) map; a map of that size passes as it is."""
-    if feature_map.shape[-2:] == size:
-        return feature_map
-    return F.interpolate(feature_map, size=size, mode="bilinear", align_corners=False)
 
 
 class PixelClassifier(nn.Conv2d):
@@ -50,7 +36,7 @@ class SegformerHead(nn.Module):
     """All-MLP decoder (https://arxiv.org/abs/2105.15203): project every level, fuse at the finest, classify.
 
     Levels are projected by a 1x1 convolution, followed by BatchNorm and ReLU (GPViT) or, with `linear_levels`, by
-    nothing (HRViT). Nothing stands between linear projections and the fusing convolution, so their product is
+    nothing (HRViT). Nothing stands between linear projections and the fusing convolution, so their product can be
     computed first, which costs less than half in HRViT-b3.
     """
 
@@ -73,49 +59,14 @@ class SegformerHead(nn.Module):
 
     def forward(self, feature_maps: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Maps (B, C_i, H_i, W_i), finest first -> logits (B, num_labels, H_0, W_0)."""
-        if self.linear_levels and may_compose_weights(*self.levels, self.fusion, self.fusion.convolution):
-            # in place, since these maps are the largest tensors of a model
-            fused = F.relu(self._projected_and_fused(feature_maps), inplace=True)
-        else:
-            size = feature_maps[0].shape[-2:]
-            levels = zip(self.levels, feature_maps, strict=True)
-            fused = self.fusion(torch.cat([resize_bilinear(level(maps), size) for level, maps in levels], dim=1))
-        return self.classifier(fused)
+        return self.classifier(self.fuse(feature_maps))
 
-    def _projected_and_fused(self, feature_maps: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """fusion.convolution(concat_i(resize(P_i f_i + b_i))), re-associated: sum_i resize(F_i P_i f_i) + F_i b_i.
-
-        Both convolutions are pointwise and the resizing is per channel, with weights that sum to one: so every level
-        can be fused at its own size, by one convolution. The BatchNorm follows; in eval mode it is in the weights.
-        """
+    @with_shortcut(fuse_at_each_size)
+    def fuse(self, feature_maps: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Maps, finest first -> (B, C, H_0, W_0)."""
         size = feature_maps[0].shape[-2:]
-        batch_norm = self.fusion.batch_norm
-        is_eval = is_plain_module(batch_norm) and not batch_norm.training
-        is_constant = is_eval and batch_norm.running_var is not None
-        with maybe_autocast(feature_maps[0].device.type, enabled=False):
-            weights, bias = self.composed_weights()
-            if is_constant:
-                scale = batch_norm.weight * torch.rsqrt(batch_norm.running_var + batch_norm.eps)
-                weights = [scale[:, None] * weight for weight in weights]
-                bias = scale * (bias - batch_norm.running_mean) + batch_norm.bias
-            dtype = self.fusion.convolution.weight.dtype
-            weights, bias = [weight.to(dtype) for weight in weights], bias.to(dtype)
-        biases = [bias] + [None] * (len(weights) - 1)
-        fused = [
-            resize_bilinear(F.conv2d(maps, weight[..., None, None], bias), size)
-            for maps, weight, bias in zip(feature_maps, weights, biases, strict=True)
-        ]
-        fused = reduce(torch.Tensor.add_, fused)
-        return fused if is_constant else batch_norm(fused)
-
-    def composed_weights(self) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """F_i P_i (C, C_i) for each level, and the sum of F_i b_i (C,) with the fusing bias, in at least float32."""
-        fusion = self.fusion.convolution
-        parts = at_least_float32(fusion.weight).flatten(1).chunk(len(self.levels), dim=1)
-        pairs = list(zip(parts, self.levels, strict=True))
-        weights = [part @ at_least_float32(level.weight).flatten(1) for part, level in pairs]
-        biases = [part @ at_least_float32(level.bias) for part, level in pairs]
-        return weights, reduce(torch.add, biases if fusion.bias is None else [fusion.bias, *biases])
+        levels = zip(self.levels, feature_maps, strict=True)
+        return self.fusion(torch.cat([resize_bilinear(level(maps), size) for level, maps in levels], dim=1))
 
 
 def build_decode_head(config, in_channels: list[int], linear_levels: bool = False) -> nn.Module:

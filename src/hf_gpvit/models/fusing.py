@@ -15,14 +15,16 @@ from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval, parametrize
 
 from .compat import UperNetConvModule, is_hooked
-from .decode_head import SegformerHead, resize_bilinear
-from .layers import (
-    ConvBN,
-    activate,
-    conv_channels_last,
+from .decode_head import SegformerHead
+from .layers import ConvBN, conv_channels_last
+from .shortcuts import (
+    composed_weights,
     is_plain_weight,
     joined_depthwise,
     may_compose_weights,
+    mix_in_place,
+    resize_bilinear,
+    with_shortcut,
 )
 
 
@@ -40,7 +42,7 @@ class FusedSegformerHead(nn.Module):
         super().__init__()
         fusion = head.fusion.convolution
         _check_composable(fusion, *head.levels)
-        weights, bias = head.composed_weights()
+        weights, bias = composed_weights(head)
         weights = [weight[..., None, None].to(fusion.weight.dtype) for weight in weights]
         biases = [bias.to(fusion.weight.dtype)] + [None] * (len(weights) - 1)
         self.levels = nn.ModuleList(map(_convolution, weights, biases))
@@ -62,18 +64,25 @@ class FusedMixCFN(nn.Module):
 
     def __init__(self, mlp: nn.Module):
         super().__init__()
-        _check_composable(mlp.convolution3, mlp.convolution5)
-        weight, bias = joined_depthwise(mlp.convolution3, mlp.convolution5)
+        _check_composable(*mlp.convolutions())
+        weight, bias = joined_depthwise(*mlp.convolutions())
         self.norm = mlp.norm
         self.fc1 = mlp.fc1
         self.convolution = _convolution(weight, bias, padding=2, groups=len(weight))
         self.activation = mlp.activation
         self.fc2 = mlp.fc2
 
+    @with_shortcut(mix_in_place)
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """(B, h, w, C) -> (B, h, w, C)."""
-        mixed = conv_channels_last(self.convolution, self.fc1(self.norm(hidden_states)))
-        return self.fc2(activate(self.activation, mixed, self.convolution))
+        return self.fc2(self.activation(self.mix(self.fc1(self.norm(hidden_states)))))
+
+    def mix(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """(B, h, w, hidden) -> the same."""
+        return conv_channels_last(self.convolution, hidden_states)
+
+    def convolutions(self) -> tuple[nn.Module]:
+        return (self.convolution,)
 
 
 def composed_segformer_head(head: SegformerHead) -> nn.Module:

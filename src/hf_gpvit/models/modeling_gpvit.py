@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import initialization as init
-from transformers.activations import ACT2FN
 from transformers.backbone_utils import BackboneMixin
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import (
@@ -28,46 +27,28 @@ from .compat import (
     OutputRecorder,
     RecordedModule,
     StridedConv2d,
-    attention_implementation,
     capture_outputs,
     filter_output_hidden_states,
-    is_hooked,
     is_static,
 )
 from .configuration_gpvit import GPViTConfig
-from .decode_head import (
-    build_auxiliary_head,
-    build_decode_head,
-    check_head_batch_statistics,
-    checked_segmentation_labels,
-    semantic_segmentation_loss,
-)
 from .layers import (
+    MLP,
     ConvBNReLU,
     DropPath,
     MultiHeadAttention,
     PointwiseLinear,
     StripeAttention,
-    activate,
-    at_least_float32,
+    Windows,
     ceil_div,
     channels_last_pixels,
-    check_batch_statistics,
-    check_pixel_values,
-    checked_classification_labels,
     conv_channels_last,
     depthwise_channels_last,
     drop_path_schedule,
     in_own_precision,
-    is_full_precision,
-    may_compose_weights,
-    merge_windows,
-    pad_to_windows,
-    partition_windows,
-    pointwise_linear,
-    window_padding_mask,
 )
-from .modeling_base import HighResolutionPreTrainedModel, SegmentorMixin
+from .modeling_base import ClassifierMixin, HighResolutionPreTrainedModel, SegmentorMixin
+from .shortcuts import at_least_float32, group_by_weights, ungroup_by_weights, with_shortcut
 
 
 class GPViTKwargs(TransformersKwargs, total=False):
@@ -174,20 +155,10 @@ class GPViTEmbeddings(nn.Module):
         grid = token_grid(*pixel_values.shape[-2:])
         pixel_values = channels_last_pixels(pixel_values, self.projection.weight.dtype)
         # The official code pads the stem's activation and not the image, which would change what BatchNorm shifts.
-        hidden_states = pad_to_windows(self.stem(pixel_values).permute(0, 2, 3, 1), (4, 4))
+        hidden_states = self.stem(pixel_values).permute(0, 2, 3, 1)
+        hidden_states = Windows(hidden_states.shape[1:3], (4, 4)).pad(hidden_states)
         hidden_states = conv_channels_last(self.projection, hidden_states)
         return hidden_states.flatten(1, 2) + self.interpolate_position_embeddings(grid)
-
-
-class GPViTMLP(nn.Module):
-    def __init__(self, in_features: int, hidden_features: int, hidden_act: str):
-        super().__init__()
-        self.fc1 = PointwiseLinear(in_features, hidden_features)
-        self.activation = ACT2FN[hidden_act]
-        self.fc2 = PointwiseLinear(hidden_features, in_features)
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.fc2(activate(self.activation, self.fc1(hidden_states), self.fc1))
 
 
 class GPViTStripeAttention(StripeAttention):
@@ -207,37 +178,35 @@ class GPViTStripeAttention(StripeAttention):
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, output_attentions: bool | None = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Maps (B, H, W, C/2) -> map (B, H, W, C/2), weights (B * stripes, heads, L, L) or None."""
-        batch, height, width = query.shape[:3]
-        stripe = self.stripe(height, width)
-        mask = window_padding_mask(query, stripe)
-        query, key, value = (
-            partition_windows(pad_to_windows(states, stripe), stripe) for states in (query, key, value)
-        )
+        stripes = self.stripes(query)
+        mask = stripes.mask(query)
+        query, key, value = map(stripes.split, (query, key, value))
         output, weights = self.attend(query, key, value, mask, output_weights=output_attentions)
-        output = output + self.encode_positions(value.unflatten(1, stripe), batch)
-        return merge_windows(output, stripe, height, width), weights
+        return stripes.join(output + self.encode_positions(value, stripes)), weights
 
-    def encode_positions(self, value: torch.Tensor, batch: int) -> torch.Tensor:
-        """LePE of (B * stripes, h, w, C/2) values, as (B * stripes, h * w, C/2).
+    def encode_positions(self, value: torch.Tensor, stripes: Windows) -> torch.Tensor:
+        """LePE of (B * stripes, h * w, C/2) values.
 
         The stripes of an image become one map with a row of zeros below each: the zeros that a stripe's own padding
         would have given. As many little images they would make the convolution's choice of kernel, and with it the
         compiled graph, depend on the number of stripes.
         """
-        height = value.shape[1]
-        value = F.pad(value, (0, 0, 0, 0, 0, 1)).unflatten(0, (batch, -1))
+        height, number = stripes.window[0], stripes.grid[0] * stripes.grid[1]
+        value = F.pad(value.unflatten(1, stripes.window), (0, 0, 0, 0, 0, 1)).unflatten(0, (-1, number))
         positions = depthwise_channels_last(self.position_encoding, value.flatten(1, 2))
-        return positions.unflatten(1, value.shape[1:3])[:, :, :height].flatten(0, 1).flatten(1, 2)
+        return positions.unflatten(1, (number, height + 1))[:, :, :height].flatten(0, 1).flatten(1, 2)
 
 
 class GPViTLocalAttention(nn.Module):
     """LePE attention: vertical stripes for the first half of the channels, horizontal ones for the second."""
 
+    stripe_class = GPViTStripeAttention
+
     def __init__(self, config: GPViTConfig):
         super().__init__()
         self.qkv = PointwiseLinear(config.hidden_size, 3 * config.hidden_size)
-        self.vertical = GPViTStripeAttention(config, vertical=True)
-        self.horizontal = GPViTStripeAttention(config, vertical=False)
+        self.vertical = self.stripe_class(config, vertical=True)
+        self.horizontal = self.stripe_class(config, vertical=False)
         self.projection = PointwiseLinear(config.hidden_size, config.hidden_size)
 
     def forward(self, hidden_states: torch.Tensor, output_attentions: bool | None = False) -> torch.Tensor:
@@ -255,13 +224,16 @@ class GPViTLayer(RecordedModule):
 class GPViTLocalLayer(GradientCheckpointingLayer, GPViTLayer):
     """Transformer layer with LePE attention, ended by a depthwise convolution without norm or residual."""
 
+    attention_class = GPViTLocalAttention
+    mlp_class = MLP
+
     def __init__(self, config: GPViTConfig, drop_path_rate: float):
         super().__init__()
         channels = config.hidden_size
         self.attention_norm = nn.LayerNorm(channels, eps=config.layer_norm_eps)
-        self.attention = GPViTLocalAttention(config)
+        self.attention = self.attention_class(config)
         self.mlp_norm = nn.LayerNorm(channels, eps=config.layer_norm_eps)
-        self.mlp = GPViTMLP(channels, int(config.mlp_ratio * channels), config.hidden_act)
+        self.mlp = self.mlp_class(channels, int(config.mlp_ratio * channels), config.hidden_act)
         self.drop_path = DropPath(drop_path_rate)
         self.convolution = nn.Conv2d(channels, channels, kernel_size=3, padding=1, groups=channels, bias=False)
 
@@ -284,34 +256,6 @@ class GPViTGroupAttention(MultiHeadAttention):
         super().__init__(config, num_heads, channels // num_heads)
         self.query_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
 
-    def split_heads(self, states: torch.Tensor) -> torch.Tensor:
-        """(B, L, C) -> (B, heads, L, head_dim)."""
-        return states.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
-
-    def scoring(self, groups: torch.Tensor, linear: nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:
-        """What turns image tokens into scores as `linear` and products with the groups' heads would.
-
-        Groups (B, heads, M, head_dim) -> weight (B, heads * M, C), bias (B, heads * M).
-        """
-        groups, head_shape = groups * self.scaling, (self.num_heads, self.head_dim)
-        weight = groups @ linear.weight.unflatten(0, head_shape)
-        bias = groups @ linear.bias.unflatten(0, head_shape)[..., None]
-        return weight.flatten(1, 2), bias.flatten(1)
-
-    def may_compose(self, hidden_states: torch.Tensor, num_group_tokens: int, *linears: nn.Module) -> bool:
-        """Whether `linears` had better be multiplied with the few group tokens than with the many image tokens.
-
-        That takes heads * groups multiplications for each token and channel instead of channels + groups, and those
-        of the weights, which a map of few tokens doesn't pay back. Not where scores would be rounded before the
-        softmax, in half precision, nor where another attention implementation is asked for: the eager one computes
-        as the paper writes it.
-        """
-        batch, length, channels = hidden_states.shape
-        is_cheaper = self.num_heads * num_group_tokens < channels + num_group_tokens
-        has_tokens = not is_static(batch * length < channels)
-        is_chosen = attention_implementation(self.config) == "sdpa" and is_full_precision(hidden_states)
-        return is_cheaper and has_tokens and is_chosen and may_compose_weights(*linears)
-
 
 class GPViTGrouping(GPViTGroupAttention):
     """Feature grouping (Equation 2): every group token gathers a weighted sum of image tokens per head."""
@@ -322,22 +266,14 @@ class GPViTGrouping(GPViTGroupAttention):
         self.key_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
         self.key = PointwiseLinear(channels, channels)
 
+    @with_shortcut(group_by_weights)
     def forward(
         self, group_tokens: torch.Tensor, hidden_states: torch.Tensor, output_group_attentions: bool | None = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(1, M, C), (B, N, C) -> grouped features (B, M, C), weights (B, heads, M, N) or None."""
         query, value = self.query_norm(group_tokens), self.key_norm(hidden_states)
-        if not output_group_attentions and self.may_compose(value, group_tokens.shape[1], self.key):
-            return self.gather(query, value), None
         query = query.expand(hidden_states.shape[0], -1, -1)
         return self.attend(query, self.key(value), value, output_weights=output_group_attentions)
-
-    def gather(self, query: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        """`attend(query, key(value), value)`, re-associated: (query W_key) value instead of query (W_key value)."""
-        score_weight, score_bias = self.scoring(self.split_heads(query), self.key)
-        scores = pointwise_linear(value, score_weight[0], score_bias[0]).unflatten(-1, (self.num_heads, -1))
-        weights = scores.softmax(dim=1).permute(0, 2, 3, 1)
-        return (weights @ self.split_heads(value)).transpose(1, 2).flatten(2)
 
 
 class GPViTMixer(nn.Module):
@@ -347,9 +283,9 @@ class GPViTMixer(nn.Module):
         super().__init__()
         channels = config.hidden_size
         self.token_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
-        self.token_mlp = GPViTMLP(num_group_tokens, int(config.group_token_mlp_ratio * channels), config.hidden_act)
+        self.token_mlp = MLP(num_group_tokens, int(config.group_token_mlp_ratio * channels), config.hidden_act)
         self.channel_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
-        self.channel_mlp = GPViTMLP(channels, int(config.group_channel_mlp_ratio * channels), config.hidden_act)
+        self.channel_mlp = MLP(channels, int(config.group_channel_mlp_ratio * channels), config.hidden_act)
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, groups: torch.Tensor) -> torch.Tensor:
@@ -381,34 +317,25 @@ class GPViTUngrouping(GPViTGroupAttention):
         )
         return self.projection(output), weights
 
-    def scatter(self, hidden_states: torch.Tensor, groups: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """`F.linear(forward(hidden_states, groups)[0], weight)`, re-associated: (B, N, C), (B, M, C) -> (B, N, C).
-
-        Every linear layer of the image tokens, `weight` (C, C) included, is multiplied with keys or values of the
-        groups instead.
-        """
-        groups = self.key_norm(groups)
-        score_weight, score_bias = self.scoring(self.split_heads(self.key(groups)), self.query)
-        scores = torch.baddbmm(score_bias[:, None], self.query_norm(hidden_states), score_weight.transpose(1, 2))
-        weights = scores.unflatten(-1, (self.num_heads, -1)).softmax(dim=-1).flatten(2)
-        output_weight = (weight @ self.projection.weight).unflatten(1, (self.num_heads, -1)).permute(1, 2, 0)
-        value = (self.split_heads(self.value(groups)) @ output_weight).flatten(1, 2)
-        return torch.baddbmm(weight @ self.projection.bias, weights, value)
-
 
 class GPViTGroupPropagation(GradientCheckpointingLayer):
     """The GP Block of Figure 3 (b) up to its FFN: group, propagate, ungroup."""
+
+    grouping_class = GPViTGrouping
+    mixer_class = GPViTMixer
+    ungrouping_class = GPViTUngrouping
+    mlp_class = MLP
 
     def __init__(self, config: GPViTConfig, num_group_tokens: int, drop_path_rate: float):
         super().__init__()
         channels = config.hidden_size
         self.group_tokens = nn.Parameter(torch.zeros(1, num_group_tokens, channels))
-        self.grouping = GPViTGrouping(config)
-        self.mixer = GPViTMixer(config, num_group_tokens, drop_path_rate)
-        self.ungrouping = GPViTUngrouping(config)
+        self.grouping = self.grouping_class(config)
+        self.mixer = self.mixer_class(config, num_group_tokens, drop_path_rate)
+        self.ungrouping = self.ungrouping_class(config)
         self.projection = PointwiseLinear(2 * channels, channels)
         self.mlp_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
-        self.mlp = GPViTMLP(channels, int(config.mlp_ratio * channels), config.hidden_act)
+        self.mlp = self.mlp_class(channels, int(config.mlp_ratio * channels), config.hidden_act)
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(
@@ -422,23 +349,14 @@ class GPViTGroupPropagation(GradientCheckpointingLayer):
         hidden_states = self.ungroup(hidden_states, self.mixer(groups), output_ungroup_attentions)
         return hidden_states + self.drop_path(self.mlp(self.mlp_norm(hidden_states)))
 
+    @with_shortcut(ungroup_by_weights)
     def ungroup(
         self, hidden_states: torch.Tensor, groups: torch.Tensor, output_ungroup_attentions: bool | None = False
     ) -> torch.Tensor:
         """(B, N, C), (B, M, C) -> image tokens and what they take from the groups, projected together, (B, N, C)."""
         # The code's order, image tokens first; Equation 6 writes them last.
-        if output_ungroup_attentions or not self._may_compose_ungrouping(hidden_states):
-            ungrouped, _ = self.ungrouping(hidden_states, groups, output_ungroup_attentions)
-            return self.projection(torch.cat([hidden_states, self.drop_path(ungrouped)], dim=-1))
-        token_weight, group_weight = self.projection.weight.chunk(2, dim=1)
-        ungrouped = self.drop_path(self.ungrouping.scatter(hidden_states, groups, group_weight))
-        return pointwise_linear(hidden_states, token_weight, self.projection.bias) + ungrouped
-
-    def _may_compose_ungrouping(self, hidden_states: torch.Tensor) -> bool:
-        ungrouping = self.ungrouping
-        linears = (ungrouping.query, ungrouping.projection, self.projection)
-        num_group_tokens = self.group_tokens.shape[1]
-        return not is_hooked(ungrouping) and ungrouping.may_compose(hidden_states, num_group_tokens, *linears)
+        ungrouped, _ = self.ungrouping(hidden_states, groups, output_ungroup_attentions)
+        return self.projection(torch.cat([hidden_states, self.drop_path(ungrouped)], dim=-1))
 
 
 class GPViTGroupLayer(GPViTLayer):
@@ -447,10 +365,12 @@ class GPViTGroupLayer(GPViTLayer):
     The BatchNorm stands outside what gradient checkpointing computes twice, so it counts each batch once.
     """
 
+    propagation_class = GPViTGroupPropagation
+
     def __init__(self, config: GPViTConfig, num_group_tokens: int, drop_path_rate: float):
         super().__init__()
         channels = config.hidden_size
-        self.propagation = GPViTGroupPropagation(config, num_group_tokens, drop_path_rate)
+        self.propagation = self.propagation_class(config, num_group_tokens, drop_path_rate)
         self.convolution = ConvBNReLU(channels, channels, kernel_size=3, groups=channels)
 
     def forward(
@@ -567,6 +487,8 @@ class GPViTPreTrainedModel(HighResolutionPreTrainedModel):
     """
 )
 class GPViTModel(GPViTPreTrainedModel):
+    embeddings_class = GPViTEmbeddings
+
     def __init__(self, config: GPViTConfig, add_pooling_layer: bool = True):
         r"""
         add_pooling_layer (`bool`, *optional*, defaults to `True`):
@@ -575,25 +497,32 @@ class GPViTModel(GPViTPreTrainedModel):
         super().__init__(config)
         config.validate_architecture()
         rates = drop_path_schedule(config.drop_path_rate, config.num_hidden_layers)
-        num_group_tokens = dict(zip(config.group_layer_indices, config.num_group_tokens, strict=True))
-        self.embeddings = GPViTEmbeddings(config)
-        self.layers = nn.ModuleList(
-            GPViTGroupLayer(config, num_group_tokens[index], rate)
-            if index in num_group_tokens
-            else GPViTLocalLayer(config, rate)
-            for index, rate in enumerate(rates)
-        )
+        self.embeddings = self.embeddings_class(config)
+        self.layers = nn.ModuleList(self.build_layer(index, rate) for index, rate in enumerate(rates))
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.pooler = POOLERS[config.pooling_type](config) if add_pooling_layer else None
         self.post_init()
 
+    def build_layer(self, index: int, drop_path_rate: float) -> GPViTLayer:
+        """Layer `index` of the trunk, a GP Block or a local one: what variants of the trunk override."""
+        if index not in self.config.group_layer_indices:
+            return GPViTLocalLayer(self.config, drop_path_rate)
+        num_group_tokens = self.config.num_group_tokens[self.config.group_layer_indices.index(index)]
+        return GPViTGroupLayer(self.config, num_group_tokens, drop_path_rate)
+
+    def embed(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
+        """(B, num_channels, H, W) -> the tokens (B, N, C) that the first of `layers` takes, and their grid.
+
+        Raises:
+            ValueError: `pixel_values` are no images for this model.
+        """
+        self._check_images(pixel_values, coarsest_stride=8)
+        return self.embeddings(pixel_values), token_grid(*pixel_values.shape[-2:])
+
     @capture_outputs(tie_last_hidden_states=False)
     @auto_docstring
     def forward(self, pixel_values: torch.Tensor, **kwargs: Unpack[GPViTKwargs]) -> GPViTModelOutput:
-        check_pixel_values(pixel_values, self.config.num_channels)
-        grid = token_grid(*pixel_values.shape[-2:])
-        check_batch_statistics(self, pixel_values.shape[0] * grid[0] * grid[1], pixel_values)
-        hidden_states = self.embeddings(pixel_values)
+        hidden_states, grid = self.embed(pixel_values)
         for layer in self.layers:
             hidden_states = layer(hidden_states, grid, **kwargs)
         hidden_states = self.norm(hidden_states)
@@ -648,7 +577,7 @@ class GPViTBackbone(BackboneMixin, GPViTPreTrainedModel):
     GPViT with a linear classifier on its pooled tokens.
     """
 )
-class GPViTForImageClassification(GPViTPreTrainedModel):
+class GPViTForImageClassification(ClassifierMixin, GPViTPreTrainedModel):
     def __init__(self, config: GPViTConfig):
         super().__init__(config)
         self.num_labels = config.num_labels
@@ -673,14 +602,11 @@ class GPViTForImageClassification(GPViTPreTrainedModel):
             Class ids in `[0, config.num_labels - 1]` for the cross-entropy loss; -100 is ignored. With
             `config.problem_type` "regression" (or one label) or "multi_label_classification", float targets.
         """
-        check_pixel_values(pixel_values, self.config.num_channels)
-        if labels is not None:
-            labels = checked_classification_labels(labels, pixel_values, self.config)
+        labels = self._checked_labels(pixel_values, labels)
         outputs = self.gpvit(pixel_values, **kwargs)
         logits = in_own_precision(self.classifier, outputs.pooler_output)
-        loss = self.loss_function(labels, logits, self.config) if labels is not None else None
         return GPViTImageClassifierOutput(
-            loss=loss,
+            loss=self._loss(logits, labels),
             logits=logits,
             **recorded(outputs),
         )
@@ -699,9 +625,7 @@ class GPViTForSemanticSegmentation(SegmentorMixin, GPViTPreTrainedModel):
         self.num_labels = config.num_labels
         self.gpvit = GPViTModel(config, add_pooling_layer=False)
         self.feature_norms = GPViTFeatureNorms(config)
-        self.decode_head = build_decode_head(config, in_channels)
-        self.auxiliary_head = build_auxiliary_head(config, in_channels, in_index=len(in_channels) - 1)
-        self.loss_function = semantic_segmentation_loss
+        self._build_heads(in_channels, auxiliary_in_index=len(in_channels) - 1)
         self.post_init()
 
     @can_return_tuple
@@ -718,16 +642,12 @@ class GPViTForSemanticSegmentation(SegmentorMixin, GPViTPreTrainedModel):
         The logits have the size of the token grid, an eighth of the image's rounded up; the image processor's
         `post_process_semantic_segmentation` resizes them.
         """
-        check_pixel_values(pixel_values, self.config.num_channels)
-        check_head_batch_statistics(self.decode_head, pixel_values)
-        if labels is not None:
-            labels = checked_segmentation_labels(labels, pixel_values, self.config)
+        labels = self._checked_labels(pixel_values, labels)
         outputs = self.gpvit(pixel_values, **kwargs)
         feature_maps = self.feature_norms(outputs, self.stages, token_grid(*pixel_values.shape[-2:]))
         logits = self.decode_head(feature_maps)
-        loss = self._loss(logits, feature_maps, labels) if labels is not None else None
         return GPViTSemanticSegmenterOutput(
-            loss=loss,
+            loss=self._loss(logits, feature_maps, labels),
             logits=logits,
             **recorded(outputs),
         )

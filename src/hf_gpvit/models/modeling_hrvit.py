@@ -31,16 +31,8 @@ from .compat import (
     RecordedModule,
     capture_outputs,
     filter_output_hidden_states,
-    may_need_gradients,
 )
 from .configuration_hrvit import HRViTConfig, shortcut_factor
-from .decode_head import (
-    build_auxiliary_head,
-    build_decode_head,
-    check_head_batch_statistics,
-    checked_segmentation_labels,
-    semantic_segmentation_loss,
-)
 from .fusing import COMPOSED_MODULES, NORMED_LAYERS, FusedMixCFN
 from .layers import (
     ConvBN,
@@ -48,25 +40,16 @@ from .layers import (
     DropPath,
     PointwiseLinear,
     StripeAttention,
-    activate,
     ceil_div,
     channels_last_pixels,
-    check_batch_statistics,
-    check_pixel_values,
-    checked_classification_labels,
     conv_channels_last,
     crop_map,
     depthwise_channels_last,
     drop_path_schedule,
     in_own_precision,
-    joined_depthwise,
-    may_compose_weights,
-    merge_windows,
-    pad_to_windows,
-    partition_windows,
-    window_padding_mask,
 )
-from .modeling_base import HighResolutionPreTrainedModel, SegmentorMixin
+from .modeling_base import ClassifierMixin, HighResolutionPreTrainedModel, SegmentorMixin
+from .shortcuts import mix_at_once, mix_in_place, with_shortcut
 
 
 class HRViTKwargs(TransformersKwargs, total=False):
@@ -151,9 +134,9 @@ class HRViTUpsampling(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """(B, h, w, C) -> (B, *grid, C'): what goes beyond the finer grid is cut off."""
-        size = tuple(side * self.scale for side in hidden_states.shape[1:3])
+        height, width = hidden_states.shape[1:3]
         hidden_states = self.pointwise(hidden_states.permute(0, 3, 1, 2))
-        hidden_states = F.interpolate(hidden_states, size=size, mode="nearest")
+        hidden_states = F.interpolate(hidden_states, (height * self.scale, width * self.scale), mode="nearest")
         return crop_map(hidden_states.permute(0, 2, 3, 1), grid)
 
 
@@ -184,7 +167,8 @@ class HRViTFusion(nn.Module):
         return tuple(self._fused(hidden_states, target) for target in range(len(self.paths)))
 
     def _fused(self, hidden_states: tuple[torch.Tensor, ...], target: int) -> torch.Tensor:
-        grid = tuple(ceil_div(side, 2**target) for side in hidden_states[0].shape[1:3])
+        height, width = hidden_states[0].shape[1:3]
+        grid = (ceil_div(height, 2**target), ceil_div(width, 2**target))
         terms = [path(hidden_states[int(source)], grid) for source, path in self.paths[target].items()]
         return self.activation(reduce(torch.add, [*hidden_states[target : target + 1], *terms]))
 
@@ -219,12 +203,11 @@ class HRViTStripeAttention(StripeAttention):
         self, query: torch.Tensor, value: torch.Tensor, output_attentions: bool | None = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Maps (B, h, w, C/2) -> map (B, h, w, C/2), weights (B * stripes, heads, L, L) or None."""
-        height, width = query.shape[1:3]
-        stripe = self.stripe(height, width)
-        mask = window_padding_mask(query, stripe)
-        query, value = (partition_windows(pad_to_windows(states, stripe), stripe) for states in (query, value))
+        stripes = self.stripes(query)
+        mask = stripes.mask(query)
+        query, value = stripes.split(query), stripes.split(value)
         output, weights = self.attend(query, value, value, mask, output_weights=output_attentions)
-        return merge_windows(output, stripe, height, width), weights
+        return stripes.join(output), weights
 
 
 class HRViTAttention(GradientCheckpointingLayer):
@@ -234,13 +217,15 @@ class HRViTAttention(GradientCheckpointingLayer):
     convolution of the values as one whole map.
     """
 
+    stripe_class = HRViTStripeAttention
+
     def __init__(self, config: HRViTConfig, branch: int):
         super().__init__()
         channels = config.hidden_sizes[branch]
         self.norm = nn.LayerNorm(channels, eps=config.layer_norm_eps)
         self.query_value = PointwiseLinear(channels, 2 * channels)
-        self.horizontal = HRViTStripeAttention(config, branch, vertical=False)
-        self.vertical = HRViTStripeAttention(config, branch, vertical=True)
+        self.horizontal = self.stripe_class(config, branch, vertical=False)
+        self.vertical = self.stripe_class(config, branch, vertical=True)
         self.convolution = nn.Conv2d(channels, channels, kernel_size=3, padding=1, groups=channels)
         self.projection = PointwiseLinear(channels, channels)
 
@@ -292,22 +277,19 @@ class HRViTMixCFN(GradientCheckpointingLayer):
         self.activation = ACT2FN[config.hidden_act]
         self.fc2 = PointwiseLinear(hidden, channels)
 
+    @with_shortcut(mix_in_place)
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """(B, h, w, C) -> (B, h, w, C)."""
-        mixed = self.mix(self.fc1(self.norm(hidden_states)))
-        return self.fc2(activate(self.activation, mixed, self.convolution3, self.convolution5))
+        return self.fc2(self.activation(self.mix(self.fc1(self.norm(hidden_states)))))
 
+    @with_shortcut(mix_at_once)
     def mix(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """(B, h, w, hidden) -> the same: 3x3 on the first half of the channels, 5x5 on the second."""
-        small, large = self.convolution3, self.convolution5
-        # gradients for the zeros would cost more than that saves
-        if not may_need_gradients() and may_compose_weights(small, large):
-            # cheaper than taking the halves apart and together
-            weight, bias = joined_depthwise(small, large)
-            pixels = hidden_states.permute(0, 3, 1, 2)
-            return F.conv2d(pixels, weight, bias, padding=2, groups=len(bias)).permute(0, 2, 3, 1)
-        halves = zip((small, large), hidden_states.chunk(2, dim=-1), strict=True)
+        halves = zip(self.convolutions(), hidden_states.chunk(2, dim=-1), strict=True)
         return torch.cat([conv_channels_last(convolution, half) for convolution, half in halves], dim=-1)
+
+    def convolutions(self) -> tuple[nn.Module, nn.Module]:
+        return self.convolution3, self.convolution5
 
 
 class HRViTAttentionBatchNorm(nn.BatchNorm2d):
@@ -320,12 +302,16 @@ class HRViTBlock(nn.Module):
     The BatchNorm stands outside what gradient checkpointing computes twice, so it counts each batch once.
     """
 
+    attention_class = HRViTAttention
+    shortcut_class = HRViTShortcut
+    mlp_class = HRViTMixCFN
+
     def __init__(self, config: HRViTConfig, branch: int, drop_path_rate: float):
         super().__init__()
-        self.attention = HRViTAttention(config, branch)
+        self.attention = self.attention_class(config, branch)
         self.batch_norm = HRViTAttentionBatchNorm(config.hidden_sizes[branch])
-        self.shortcut = HRViTShortcut(config, branch)
-        self.mlp = HRViTMixCFN(config, branch)
+        self.shortcut = self.shortcut_class(config, branch)
+        self.mlp = self.mlp_class(config, branch)
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, hidden_states: torch.Tensor, output_attentions: bool | None = False) -> torch.Tensor:
@@ -338,11 +324,14 @@ class HRViTBlock(nn.Module):
 class HRViTBranch(nn.Module):
     """One resolution of a module: patch embedding, blocks, LayerNorm."""
 
+    patch_embedding_class = HRViTPatchEmbedding
+    block_class = HRViTBlock
+
     def __init__(self, config: HRViTConfig, branch: int, in_channels: int, drop_path_rates: list[float]):
         super().__init__()
         channels = config.hidden_sizes[branch]
-        self.patch_embedding = HRViTPatchEmbedding(config, in_channels, channels)
-        self.blocks = nn.ModuleList(HRViTBlock(config, branch, rate) for rate in drop_path_rates)
+        self.patch_embedding = self.patch_embedding_class(config, in_channels, channels)
+        self.blocks = nn.ModuleList(self.block_class(config, branch, rate) for rate in drop_path_rates)
         self.norm = nn.LayerNorm(channels, eps=config.layer_norm_eps)
 
     def forward(self, hidden_states: torch.Tensor, output_attentions: bool | None = False) -> torch.Tensor:
@@ -363,6 +352,10 @@ class HRViTOutputBranch(HRViTBranch, RecordedModule):
 class HRViTModule(nn.Module):
     """Fusion layer and parallel branches (Figure 1)."""
 
+    fusion_class = HRViTFusion
+    branch_class = HRViTBranch
+    output_branch_class = HRViTOutputBranch
+
     def __init__(self, config: HRViTConfig, index: int, drop_path_rates: list[float]):
         super().__init__()
         num_blocks = config.num_blocks[index]
@@ -372,8 +365,9 @@ class HRViTModule(nn.Module):
             in_channels = list(config.hidden_sizes[: len(config.num_blocks[index - 1])])
         # Fusion keeps channels, and gives a new coarsest branch those of this module.
         fused_channels = [*in_channels, *config.hidden_sizes[len(in_channels) : len(num_blocks)]]
-        branch_class = HRViTOutputBranch if index == len(config.num_blocks) - 1 else HRViTBranch
-        self.fusion = HRViTFusion(config, in_channels, fused_channels)
+        is_last = index == len(config.num_blocks) - 1
+        branch_class = self.output_branch_class if is_last else self.branch_class
+        self.fusion = self.fusion_class(config, in_channels, fused_channels)
         self.branches = nn.ModuleList(
             branch_class(config, branch, channels, drop_path_rates[:depth])
             for branch, (channels, depth) in enumerate(zip(fused_channels, num_blocks, strict=True))
@@ -460,6 +454,8 @@ class HRViTPreTrainedModel(HighResolutionPreTrainedModel):
     """
 )
 class HRViTModel(HRViTPreTrainedModel):
+    embeddings_class = HRViTEmbeddings
+
     def __init__(self, config: HRViTConfig, add_pooling_layer: bool = True):
         r"""
         add_pooling_layer (`bool`, *optional*, defaults to `True`):
@@ -469,30 +465,35 @@ class HRViTModel(HRViTPreTrainedModel):
         config.validate_architecture()
         depths = [max(module) for module in config.num_blocks]
         rates = iter(drop_path_schedule(config.drop_path_rate, sum(depths)))
-        self.embeddings = HRViTEmbeddings(config)
+        self.embeddings = self.embeddings_class(config)
         self.layers = nn.ModuleList(
-            HRViTModule(config, index, list(islice(rates, depth))) for index, depth in enumerate(depths)
+            self.build_layer(index, list(islice(rates, depth))) for index, depth in enumerate(depths)
         )
         self.add_pooling_layer = add_pooling_layer
         self.post_init()
 
+    def build_layer(self, index: int, drop_path_rates: list[float]) -> HRViTModule:
+        """Module `index` of the trunk, given the rates of its longest branch: what variants of the trunk override."""
+        return HRViTModule(self.config, index, drop_path_rates)
+
+    def embed(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor]:
+        """(B, num_channels, H, W) -> the map (B, H / 4, W / 4, C) that the first of `layers` takes.
+
+        Raises:
+            ValueError: `pixel_values` are no images for this model.
+        """
+        self._check_images(pixel_values, coarsest_stride=2 ** (len(self.config.hidden_sizes) + 1))
+        return (self.embeddings(pixel_values).permute(0, 2, 3, 1),)
+
     @capture_outputs(tie_last_hidden_states=False)
     @auto_docstring
     def forward(self, pixel_values: torch.Tensor, **kwargs: Unpack[HRViTKwargs]) -> HRViTModelOutput:
-        check_pixel_values(pixel_values, self.config.num_channels)
-        check_batch_statistics(self, self._values_per_channel(pixel_values), pixel_values)
-        hidden_states = (self.embeddings(pixel_values).permute(0, 2, 3, 1),)
+        hidden_states = self.embed(pixel_values)
         for layer in self.layers:
             hidden_states = layer(hidden_states, **kwargs)
         last_hidden_state = hidden_states[-1]
         pooled = last_hidden_state.mean(dim=(2, 3)) if self.add_pooling_layer else None
         return HRViTModelOutput(last_hidden_state=last_hidden_state, pooler_output=pooled)
-
-    def _values_per_channel(self, pixel_values: torch.Tensor) -> int:
-        """How many values per channel the coarsest branch has."""
-        stride = 2 ** (len(self.config.hidden_sizes) + 1)
-        batch, _, height, width = pixel_values.shape
-        return batch * ceil_div(height, stride) * ceil_div(width, stride)
 
 
 @auto_docstring(
@@ -536,7 +537,7 @@ class HRViTBackbone(BackboneMixin, HRViTPreTrainedModel):
     HRViT with the classification head of HRNetV2 on the maps of all branches.
     """
 )
-class HRViTForImageClassification(HRViTPreTrainedModel):
+class HRViTForImageClassification(ClassifierMixin, HRViTPreTrainedModel):
     def __init__(self, config: HRViTConfig):
         super().__init__(config)
         self.num_labels = config.num_labels
@@ -555,14 +556,11 @@ class HRViTForImageClassification(HRViTPreTrainedModel):
             Class ids in `[0, config.num_labels - 1]` for the cross-entropy loss; -100 is ignored. With
             `config.problem_type` "regression" (or one label) or "multi_label_classification", float targets.
         """
-        check_pixel_values(pixel_values, self.config.num_channels)
-        if labels is not None:
-            labels = checked_classification_labels(labels, pixel_values, self.config)
+        labels = self._checked_labels(pixel_values, labels)
         outputs = self.hrvit(pixel_values, **kwargs)
         logits = self.classifier(outputs.hidden_states)
-        loss = self.loss_function(labels, logits, self.config) if labels is not None else None
         return ImageClassifierOutput(
-            loss=loss,
+            loss=self._loss(logits, labels),
             logits=logits,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
@@ -582,9 +580,7 @@ class HRViTForSemanticSegmentation(SegmentorMixin, HRViTPreTrainedModel):
         in_channels = [channels[stage] for stage in self.stages]
         self.num_labels = config.num_labels
         self.hrvit = HRViTModel(config, add_pooling_layer=False)
-        self.decode_head = build_decode_head(config, in_channels, linear_levels=True)
-        self.auxiliary_head = build_auxiliary_head(config, in_channels, in_index=max(len(in_channels) - 2, 0))
-        self.loss_function = semantic_segmentation_loss
+        self._build_heads(in_channels, auxiliary_in_index=max(len(in_channels) - 2, 0), linear_levels=True)
         self.post_init()
 
     @can_return_tuple
@@ -601,16 +597,12 @@ class HRViTForSemanticSegmentation(SegmentorMixin, HRViTPreTrainedModel):
         The logits have the size of the finest map, a quarter of the image's rounded up; the image processor's
         `post_process_semantic_segmentation` resizes them.
         """
-        check_pixel_values(pixel_values, self.config.num_channels)
-        check_head_batch_statistics(self.decode_head, pixel_values)
-        if labels is not None:
-            labels = checked_segmentation_labels(labels, pixel_values, self.config)
+        labels = self._checked_labels(pixel_values, labels)
         outputs = self.hrvit(pixel_values, output_stem_states=True, **kwargs)
         feature_maps = stage_features(outputs, self.stages, self.config.stage_names)
         logits = self.decode_head(feature_maps)
-        loss = self._loss(logits, feature_maps, labels) if labels is not None else None
         return SemanticSegmenterOutput(
-            loss=loss,
+            loss=self._loss(logits, feature_maps, labels),
             logits=logits,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
