@@ -102,6 +102,14 @@ def test_frameworks(tmp_path, monkeypatch):
     pyramid.load_state_dict(GPViTBackbone(namespace["backbone_config"]).state_dict())
 
 
+def test_use():
+    namespace = {}
+    for code in python_blocks("use.md"):
+        exec(compile(code, "page", "exec"), namespace)
+    assert [tuple(maps.shape) for maps in namespace["group_maps"]] == [(1, groups, 16, 16) for groups in (32, 16, 16)]
+    assert namespace["fused"].is_fused
+
+
 @pytest.mark.slow
 def test_publish(tmp_path):
     """On a Hub of this machine, in a fresh process, which reads its address when it begins."""

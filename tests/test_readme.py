@@ -24,14 +24,9 @@ def test_python_blocks(tmp_path, monkeypatch):
     namespace = {}
     for block in PYTHON:
         exec(compile(block, "README.md", "exec"), namespace)
-    assert namespace["outputs"].last_hidden_state.shape == (1, 256, 64)
-    assert [tuple(maps.shape) for maps in namespace["group_maps"]] == [
-        (1, 32, 16, 16),
-        (1, 16, 16, 16),
-        (1, 16, 16, 16),
-    ]
+    assert namespace["feature_maps"][1].shape == (1, 64, 8, 8)
     assert len(namespace["classify"]("cat.png")) == 5
-    assert namespace["model"].num_parameters() < 1_000_000
+    assert type(namespace["model"]).__name__ == "GPViTForSemanticSegmentation"
 
 
 def test_shapes_in_comments():

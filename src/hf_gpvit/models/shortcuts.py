@@ -57,7 +57,7 @@ def attend_short(attention, query, key, value, attention_mask=None, output_weigh
     """Stripes by batched products: SDPA's kernel for CPUs goes block by block, which pays for long sequences."""
     if output_weights or not is_eager_float32_on_cpu(query) or attention_implementation(attention.config) != "sdpa":
         return None
-    batch, length, channels = query.shape
+    batch, length, _ = query.shape
     if batch * length * attention.num_heads * key.shape[1] > _MAX_SHORT_WEIGHTS:
         return None
     head_shape = (attention.num_heads, attention.head_dim)
