@@ -14,8 +14,8 @@ from torch import nn
 from transformers import AutoBackbone, SegformerConfig, SegformerForSemanticSegmentation
 
 from hf_gpvit.extras import import_extra
-from hf_gpvit.inference.loading import AUTO_CLASSES
 from hf_gpvit.registration import MODEL_CLASSES
+from hf_gpvit.saved_models import AUTO_CLASSES
 
 
 MODES = ("inference", "training")

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-gpvit authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files and folders that are there whole or not at all."""
+"""Files and folders that are there whole or not at all, and what is said of those that are not."""
 
 import ctypes
 import json
@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -87,6 +88,22 @@ def write_metrics(path: str | os.PathLike, metrics: dict[str, float | str]) -> N
         name: None if isinstance(value, float) and math.isnan(value) else value for name, value in metrics.items()
     }
     write_whole(path, json.dumps(record, indent=2, ensure_ascii=False))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises a ValueError that names the file unless it holds a JSON object."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON: {one_line(error)}") from error
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path} must hold a JSON object, got {fields!r:.80}.")
+    return fields
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, without line breaks, or its type where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def printable(text: str | os.PathLike) -> str:

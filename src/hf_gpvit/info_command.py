@@ -10,9 +10,8 @@ from transformers import AutoModelForImageClassification, PreTrainedConfig, PreT
 
 from .command_line import command_parser, ending_errors
 from .costs import count_costs
-from .inference.loading import AUTO_CLASSES
-from .model_folders import read_config
 from .registration import MODEL_CLASSES, architecture_task
+from .saved_models import AUTO_CLASSES, class_and_config, presets
 
 
 # What the papers train presets on: ImageNet-1K and ADE20K.
@@ -27,12 +26,11 @@ def presets_command(arguments: Sequence[str] | None = None, prog: str | None = N
         arguments
     )
     print(f"{'preset':12} {'channels':>15} {'backbone parameters':>19}")
-    for config_class, model_classes in MODEL_CLASSES.items():
-        for preset in config_class.presets():
-            config = config_class.from_preset(preset)
-            widths = getattr(config, "hidden_sizes", None) or [config.hidden_size]
-            model = _on_meta(model_classes[AutoModelForImageClassification], config)
-            print(f"{preset:12} {'-'.join(map(str, widths)):>15} {backbone_parameters(model):19,}")
+    for preset, config_class in presets().items():
+        config = config_class.from_preset(preset)
+        widths = getattr(config, "hidden_sizes", None) or [config.hidden_size]
+        model = _on_meta(MODEL_CLASSES[config_class][AutoModelForImageClassification], config)
+        print(f"{preset:12} {'-'.join(map(str, widths)):>15} {backbone_parameters(model):19,}")
 
 
 @ending_errors()
@@ -86,31 +84,19 @@ def _mib(num_bytes: int) -> str:
 
 
 def _model(name: str, task: str | None) -> PreTrainedModel:
-    for config_class, model_classes in MODEL_CLASSES.items():
-        if name in config_class.presets():
-            task = task or "image-classification"
-            return model_classes[AUTO_CLASSES[task]](config_class.from_preset(name, num_labels=_NUM_LABELS[task]))
+    config_class = presets().get(name)
+    if config_class is not None:
+        task = task or "image-classification"
+        return AUTO_CLASSES[task].from_config(config_class.from_preset(name, num_labels=_NUM_LABELS[task]))
     if task is not None:
         raise ValueError(f"--task is for presets, but {name} is none.")
-    model_class, config = _saved(name)
-    return model_class(config)
-
-
-def _saved(name: str) -> tuple[type[PreTrainedModel], PreTrainedConfig]:
-    """Class and config of a saved model."""
     try:
-        config = read_config(name)
+        model_class, config = class_and_config(name)
     except OSError as error:
-        presets = [preset for config_class in MODEL_CLASSES for preset in config_class.presets()]
         raise OSError(
-            f"model must be one of {', '.join(presets)}, or the folder or Hub name of a model, got {name!r}: {error}"
+            f"model must be one of {', '.join(presets())}, or the folder or Hub name of a model, got {name!r}: {error}"
         ) from error
-    architectures = config.architectures or []
-    model_classes = MODEL_CLASSES.get(type(config), {}).values()
-    found = [model_class for model_class in model_classes if model_class.__name__ in architectures]
-    if not found:
-        raise ValueError(f"model must be of this package, but {name} has architectures {architectures}.")
-    return found[0], config
+    return model_class(config)
 
 
 def _on_meta(model_class: type[PreTrainedModel], config: PreTrainedConfig, **options) -> PreTrainedModel:

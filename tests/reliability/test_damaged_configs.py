@@ -12,7 +12,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from families import FAMILIES
 from hf_gpvit.inference.predict_command import predict_command
-from hf_gpvit.model_folders import read_config
+from hf_gpvit.saved_models import read_config
 
 
 DROPPED = object()

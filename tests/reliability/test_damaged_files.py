@@ -12,8 +12,8 @@ from PIL import Image
 
 from hf_gpvit.hub import push
 from hf_gpvit.hub.push_command import push_command
-from hf_gpvit.inference.loading import load_image_processor
 from hf_gpvit.inference.predict_command import predict_command
+from hf_gpvit.saved_models import load_image_processor
 from hf_gpvit.training import command_line, engine, train
 
 

@@ -17,8 +17,7 @@ from hf_gpvit.data.folders import load_folder
 from hf_gpvit.files import atomic_folder, write_whole
 from hf_gpvit.hub import push_folder, save_for_hub
 from hf_gpvit.inference import find_pictures, predict_pictures
-from hf_gpvit.inference.loading import load_image_processor, load_model
-from hf_gpvit.model_folders import read_config
+from hf_gpvit.saved_models import load_image_processor, load_model, read_config
 from hf_gpvit.training import build_model, train
 
 

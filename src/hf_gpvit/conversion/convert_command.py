@@ -7,14 +7,14 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import AutoImageProcessor, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ..command_line import command_parser, ending_errors
 from ..data import image_processor_for
 from ..files import atomic_folder, check_replaceable
-from ..inference import describe_picture, load_picture, task_of
-from ..inference.loading import AUTO_CLASSES
+from ..inference import describe_picture, load_picture
 from ..registration import architecture_task
+from ..saved_models import load_image_processor, load_model, task_of
 from .convert import convert_checkpoint
 from .gpvit import PRESET_BY_SIZE
 from .releases import RELEASE_BY_NAME, RELEASES, Release
@@ -98,6 +98,5 @@ def _kind(model: PreTrainedModel) -> str:
 
 def _described(folder: Path, image) -> list[tuple[str, float]]:
     """What the model that was saved in `folder` says: labels with scores or shares."""
-    model = AUTO_CLASSES[task_of(folder)].from_pretrained(folder)
-    records = describe_picture(model, AutoImageProcessor.from_pretrained(folder), image)
+    records = describe_picture(load_model(folder, task_of(folder)), load_image_processor(folder), image)
     return [tuple(record.values()) for record in records]

@@ -21,6 +21,7 @@ from ..costs import count_costs
 from ..data.image_processors import image_processor_for
 from ..extras import import_extra
 from ..registration import MODEL_CLASSES
+from ..saved_models import auto_class_of
 
 
 # The Hub's names.
@@ -70,7 +71,7 @@ def model_card(
     out; without any there are no results.
     """
     jinja2 = import_extra("jinja2", "hub")
-    auto_class = _auto_class(type(checked_model(model)))
+    auto_class = auto_class_of(type(checked_model(model)))
     task, family = TASKS[auto_class], model.config.model_type
     if recipe is not None and not Path(recipe).is_file():
         raise FileNotFoundError(f"recipe must be a YAML file, but there is no file {recipe}.")
@@ -130,12 +131,7 @@ def checked_model(model: PreTrainedModel) -> PreTrainedModel:
 
 def task_of_class(model_class: type[PreTrainedModel]) -> str:
     """The Hub's name for what models of this class do."""
-    return TASKS[_auto_class(model_class)]
-
-
-def _auto_class(model_class: type[PreTrainedModel]) -> type:
-    classes = MODEL_CLASSES[model_class.config_class]
-    return next(auto_class for auto_class, cls in classes.items() if cls is model_class)
+    return TASKS[auto_class_of(model_class)]
 
 
 def checked_metrics(

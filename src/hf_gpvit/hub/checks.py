@@ -9,15 +9,9 @@ from typing import Any
 import yaml
 from huggingface_hub import ModelCard
 
-from ..model_folders import (
-    check_finite,
-    check_weights,
-    model_class_of,
-    one_line,
-    read_json,
-    read_weights,
-    weight_files,
-)
+from ..files import one_line, read_json
+from ..saved_models import class_and_config
+from ..weights import check_finite, check_weights, read_weights, weight_files
 from .cards import METRICS, checked_metrics, dataset_name, task_of_class
 
 
@@ -58,7 +52,7 @@ def check_model_folder(folder: Path) -> None:
         raise FileNotFoundError(f"{folder} must hold a model and its image processor: no {', '.join(missing)}.{hint}")
     for name in names[:2]:
         read_json(folder / name)
-    check_weights(folder)
+    check_weights(folder, *class_and_config(folder))
     check_finite(read_weights(folder), folder)
 
 
@@ -114,7 +108,7 @@ def _metrics_of(folder: Path) -> str:
 
 
 def _task(folder: Path) -> str:
-    model_class, _ = model_class_of(folder)
+    model_class, _ = class_and_config(folder)
     return task_of_class(model_class)
 
 

@@ -14,8 +14,8 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, co
 from huggingface_hub.errors import HFValidationError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
-from ..inference.loading import load_image_processor
-from ..model_folders import model_class_of, read_json
+from ..files import read_json
+from ..saved_models import class_and_config, load_image_processor
 from .checks import (
     check_evaluation,
     check_hub_folder,
@@ -140,7 +140,7 @@ def push_model(
     check_evaluation(folder, allow_unevaluated)
     _check_token()
     arguments = {"model_name": repo_id, "onnx": onnx} | known_of_training(folder, dataset, license)
-    model_class, _ = model_class_of(folder)
+    model_class, _ = class_and_config(folder)
     model, image_processor = model_class.from_pretrained(folder), load_image_processor(folder)
     with tempfile.TemporaryDirectory(prefix="hf-gpvit-push-") as temporary:
         new = save_for_hub(model, Path(temporary) / "model", image_processor, **arguments)

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Using trained models: what they predict, and pictures of it and of where they look."""
 
+import importlib
+from typing import Any
+
 from .classification import classify
-from .loading import task_of
 from .pictures import find_pictures, load_picture
-from .predict import describe_picture, label_set_palette, predict_pictures
 from .segmentation import (
     SegmentationSettings,
     segment,
@@ -17,6 +18,7 @@ from .visualize import (
     color_palette,
     group_heatmaps,
     group_map_panel,
+    label_set_palette,
     overlay_heatmap,
     overlay_segmentation,
     side_by_side,
@@ -45,3 +47,12 @@ __all__ = [
     "stripe_attention_map",
     "task_of",
 ]
+
+# What is built on this package, and is public here all the same: by the module that has it.
+_ABOVE = {"describe_picture": "prediction", "predict_pictures": "prediction", "task_of": "saved_models"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ABOVE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"hf_gpvit.{_ABOVE[name]}"), name)

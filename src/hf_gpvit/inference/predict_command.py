@@ -10,7 +10,7 @@ from typing import Any
 
 from ..command_line import add_segmentation_arguments, command_parser, ending_errors, segmentation_settings
 from ..files import printable
-from .predict import predict_pictures
+from ..prediction import predict_pictures
 
 
 DESCRIPTION = """What a model says about pictures: classes, or a mask and an overlay of each.

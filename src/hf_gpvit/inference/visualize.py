@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from transformers import PreTrainedModel
 
+from ..data.labels import load_label_set
 from ..data.pictures import to_rgb
 from ..extras import import_extra
 from ..models.inputs import check_pixel_values
@@ -28,6 +29,7 @@ _DPI = 64
 _RGB_TO_CONES = np.array([[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]])
 _CONES_TO_OKLAB = np.array([[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]])
 _GROUP_PANEL_HEIGHT = 256
+_LABEL_SETS_WITH_PALETTE = ("ade20k", "camvid", "cityscapes")
 
 
 def color_palette(num_labels: int, palette: Sequence[Sequence[int]] | np.ndarray | None = None) -> np.ndarray:
@@ -53,6 +55,12 @@ def color_palette(num_labels: int, palette: Sequence[Sequence[int]] | np.ndarray
             f"palette must hold integers in 0..255, got {colors.dtype} in {colors.min()}..{colors.max()}."
         )
     return colors.astype(np.uint8)
+
+
+def label_set_palette(id2label: Mapping[int, str]) -> tuple[tuple[int, int, int], ...] | None:
+    """The palette of the label set that has just these classes, or None."""
+    label_sets = map(load_label_set, _LABEL_SETS_WITH_PALETTE)
+    return next((label_set.palette for label_set in label_sets if label_set.id2label == dict(id2label)), None)
 
 
 def overlay_segmentation(

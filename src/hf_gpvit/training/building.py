@@ -8,9 +8,9 @@ from typing import Any
 from safetensors import SafetensorError
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from ..inference.loading import AUTO_CLASSES
-from ..model_folders import check_finite, read_config
 from ..registration import MODEL_CLASSES
+from ..saved_models import AUTO_CLASSES, presets, read_config
+from ..weights import check_finite
 
 
 HEADS = ("classifier.", "decode_head.", "auxiliary_head.")
@@ -37,16 +37,16 @@ def build_model(
     if task not in AUTO_CLASSES:
         raise ValueError(f"task must be one of {', '.join(AUTO_CLASSES)}, got {task!r}.")
     names = {"id2label": dict(enumerate(class_names))}  # the config derives label2id
-    presets = {preset: config_class for config_class in MODEL_CLASSES for preset in config_class.presets()}
-    if model not in presets:
+    if model not in presets():
         try:
             return _pretrained(model, task, names, fields)
         except OSError as error:
-            raise OSError(f"{model!r} is no preset ({', '.join(presets)}), and not to be loaded: {error}") from error
-    _check_fields(model, presets[model], fields)
+            raise OSError(f"{model!r} is no preset ({', '.join(presets())}), and not to be loaded: {error}") from error
+    config_class = presets()[model]
+    _check_fields(model, config_class, fields)
     if image_size is not None:
         fields["image_size"] = image_size
-    return AUTO_CLASSES[task].from_config(presets[model].from_preset(model, **names, **fields))
+    return AUTO_CLASSES[task].from_config(config_class.from_preset(model, **names, **fields))
 
 
 def _check_fields(model: str, config: PreTrainedConfig | type[PreTrainedConfig], fields: dict) -> None:

@@ -12,8 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import load
 from safetensors import SafetensorError
 
-from ..files import PARTIAL, remove_partial, remove_tree
-from ..model_folders import one_line
+from ..files import PARTIAL, one_line, remove_partial, remove_tree
 
 
 _NAME = re.compile(r"step-(\d+)")

@@ -14,10 +14,9 @@ from transformers import PreTrainedModel
 from ..command_line import add_segmentation_arguments, command_parser, ending_errors, segmentation_settings
 from ..data.loading import LoadedData, load_data
 from ..extras import import_extra
-from ..files import write_metrics
-from ..inference import SegmentationSettings, task_of
-from ..inference.loading import load_image_processor, load_model
-from ..model_folders import read_json
+from ..files import read_json, write_metrics
+from ..inference import SegmentationSettings
+from ..saved_models import load_image_processor, load_model, task_of
 from .evaluation import evaluate_model
 
 

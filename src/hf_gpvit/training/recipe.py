@@ -10,8 +10,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import yaml
 from transformers import HfArgumentParser
 
-from ..files import write_whole
-from ..model_folders import one_line
+from ..files import one_line, write_whole
 
 
 def option(default: Any, text: str) -> Any:

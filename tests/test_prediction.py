@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from families import GPVIT, HRVIT, awake
+from hf_gpvit import prediction
 from hf_gpvit.data import image_processor_for, load_label_set
 from hf_gpvit.inference import (
     SegmentationSettings,
@@ -22,7 +23,6 @@ from hf_gpvit.inference import (
     color_palette,
     label_set_palette,
     load_picture,
-    predict,
     predict_pictures,
     segment,
 )
@@ -112,7 +112,7 @@ def test_segmentation(segmentor, photos):
 def test_classification(classifier, photos, monkeypatch):
     """Over several batches, with pictures that can't be read in between."""
     folder, model, processor = classifier
-    monkeypatch.setattr(predict, "_BATCH_SIZE", 2)
+    monkeypatch.setattr(prediction, "_BATCH_SIZE", 2)
     returned = predict_pictures(str(folder), ["photos"], "out", top_k=3)
     assert listing(photos / "out") == {"predictions.json"}
     assert returned == records(photos / "out")
@@ -157,7 +157,7 @@ def test_large_overlays_are_scaled_down(segmentor, photos, monkeypatch):
     processor.save_pretrained(photos / "sure")
     sizes = []
     for side in (2048, 20):
-        monkeypatch.setattr(predict, "_OVERLAY_SIDE", side)
+        monkeypatch.setattr(prediction, "_OVERLAY_SIDE", side)
         [record] = predict_pictures("sure", ["photos/sub/cat.png"], "out")
         assert Image.open(photos / "out" / record["mask"]).size == (52, 30)
         sizes.append(Image.open(photos / "out" / record["overlay"]).width)
@@ -226,7 +226,7 @@ def test_a_failure_leaves_nothing(segmentor, photos, monkeypatch):
     def fail(*arguments):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(predict, "segment", fail)
+    monkeypatch.setattr(prediction, "segment", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
         predict_pictures(segmentor[0], ["photos"], "out")
     assert [path.name for path in photos.iterdir()] == ["photos"]

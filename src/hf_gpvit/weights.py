@@ -1,79 +1,20 @@
 # Copyright 2026 The hf-gpvit authors
 # SPDX-License-Identifier: Apache-2.0
-"""Folders with a saved model, looked at before transformers loads them.
+"""Weights in a folder, looked at before transformers loads them.
 
 `from_pretrained` leaves weights that are missing at random, with a warning, and makes those of other shapes before it
 says so; what it raises of a broken file is anything, and doesn't name the file.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
-from .registration import MODEL_CLASSES
-
-
-def one_line(error: Exception) -> str:
-    """What an error says, without line breaks, or its type where it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Raises a ValueError that names the file unless it holds a JSON object."""
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON: {one_line(error)}") from error
-    if not isinstance(fields, dict):
-        raise ValueError(f"{path} must hold a JSON object, got {fields!r:.80}.")
-    return fields
-
-
-def read_config(model: str | os.PathLike) -> PreTrainedConfig:
-    """The config of a saved model. No code in its folder is run.
-
-    Raises:
-        OSError: There is none, or it is no JSON.
-        ValueError: It is not one of a model that transformers knows, or a field is wrong; the message names it.
-    """
-    try:
-        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
-    except OSError:
-        raise
-    except Exception as error:  # a wrong entry can break transformers anywhere
-        raise ValueError(f"The config.json of {model} can't be used: {one_line(error)}") from error
-    names = config.architectures or []
-    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise ValueError(f"The config.json of {model} can't be used: architectures must be a list, got {names!r:.80}.")
-    return config
-
-
-def model_class_of(folder: str | os.PathLike) -> tuple[type[PreTrainedModel], PreTrainedConfig]:
-    """Class and config of a saved model of this package.
-
-    Raises:
-        OSError, ValueError: As `read_config`, or the model is of another package.
-    """
-    config = read_config(folder)
-    model_class = own_class(config)
-    if model_class is None:
-        raise ValueError(
-            f"{folder} must hold a model of this package, but its config.json names "
-            f"{(config.architectures or [None])[0]}."
-        )
-    return model_class, config
-
-
-def own_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
-    """The class of this package that a config names first, if it does."""
-    classes = {cls.__name__: cls for cls in MODEL_CLASSES.get(type(config), {}).values()}
-    return classes.get((config.architectures or [None])[0])
+from .files import one_line, read_json
 
 
 def weight_files(folder: Path) -> list[str]:
@@ -94,7 +35,7 @@ def weight_files(folder: Path) -> list[str]:
     return sorted(set(names.values()))
 
 
-def check_weights(folder: Path) -> None:
+def check_weights(folder: Path, model_class: type[PreTrainedModel], config: PreTrainedConfig) -> None:
     """That the weights in safetensors files are all that the model needs, so that none would be a random one.
 
     Reads the headers alone. Weights that the model doesn't have are no error.
@@ -103,7 +44,6 @@ def check_weights(folder: Path) -> None:
         FileNotFoundError: There is no such file.
         ValueError: A file is broken, or weights are missing or have another shape or kind.
     """
-    model_class, config = model_class_of(folder)
     found = {name: value for file in _open_files(folder) for name, value in _kinds(file)}
     with torch.device("meta"):
         state_dict = model_class(config).state_dict()

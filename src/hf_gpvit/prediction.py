@@ -15,22 +15,20 @@ from PIL import Image
 from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.utils.logging import tqdm
 
-from ..data import load_label_set
-from ..data.pictures import UnreadablePictureError
-from ..files import atomic_folder, check_replaceable, printable
-from ..registration import architecture_task
-from .classification import classification_inputs, classification_scores, classify
-from .loading import load_image_processor, load_model, task_of
-from .pictures import find_pictures, load_picture
-from .segmentation import SegmentationSettings, segment
-from .visualize import color_palette, overlay_segmentation
+from .data.pictures import UnreadablePictureError
+from .files import atomic_folder, check_replaceable, printable
+from .inference.classification import classification_inputs, classification_scores, classify
+from .inference.pictures import find_pictures, load_picture
+from .inference.segmentation import SegmentationSettings, segment
+from .inference.visualize import color_palette, label_set_palette, overlay_segmentation
+from .registration import architecture_task
+from .saved_models import load_image_processor, load_model, task_of
 
 
 # Few enough that large photos fit in memory.
 _BATCH_SIZE = 8
 # Overlays are to be looked at: larger ones are scaled down to this side.
 _OVERLAY_SIDE = 2048
-_LABEL_SETS_WITH_PALETTE = ("ade20k", "camvid", "cityscapes")
 
 
 def predict_pictures(
@@ -106,12 +104,6 @@ def describe_picture(
         return _shares(segment(model, image_processor, image).numpy(), model.config.id2label)
     [scores] = classify(model, image_processor, [image])
     return _best(scores, model, top_k)
-
-
-def label_set_palette(id2label: Mapping[int, str]) -> tuple[tuple[int, int, int], ...] | None:
-    """The palette of the label set that has just these classes, or None."""
-    label_sets = map(load_label_set, _LABEL_SETS_WITH_PALETTE)
-    return next((label_set.palette for label_set in label_sets if label_set.id2label == dict(id2label)), None)
 
 
 def _checked_device(device: str | torch.device | None) -> torch.device:

@@ -1,6 +1,9 @@
 # Copyright 2026 The hf-gpvit authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a saved model does, and what loads it."""
+"""The one door to saved models: which there are, of which class and task one is, and loading it with all checks.
+
+A model is a folder or a name on the Hub. No code in it is ever run.
+"""
 
 import os
 from pathlib import Path
@@ -9,16 +12,19 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoImageProcessor,
     AutoModelForImageClassification,
     AutoModelForSemanticSegmentation,
     BaseImageProcessor,
+    PreTrainedConfig,
     PreTrainedModel,
 )
 
-from ..model_folders import check_finite, check_weights, one_line, own_class, read_config, weight_files
-from ..registration import TASKS, architecture_task
-from .segmentation import SegmentationSettings
+from .files import one_line
+from .inference.segmentation import SegmentationSettings
+from .registration import MODEL_CLASSES, TASKS, architecture_task
+from .weights import check_finite, check_weights, weight_files
 
 
 AUTO_CLASSES = {
@@ -26,8 +32,59 @@ AUTO_CLASSES = {
     "semantic-segmentation": AutoModelForSemanticSegmentation,
 }
 
-# Image processors that make larger pictures are taken for broken.
 _MAX_SIDE = 2**14
+
+
+def presets() -> dict[str, type[PreTrainedConfig]]:
+    """The class of the config by the name of each preset."""
+    return {name: config_class for config_class in MODEL_CLASSES for name in config_class.presets()}
+
+
+def read_config(model: str | os.PathLike) -> PreTrainedConfig:
+    """The config of a saved model.
+
+    Raises:
+        OSError: There is none, or it is no JSON.
+        ValueError: It is not one of a model that transformers knows, or a field is wrong; the message names it.
+    """
+    try:
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    except OSError:
+        raise
+    except Exception as error:  # a wrong entry can break transformers anywhere
+        raise ValueError(f"The config.json of {model} can't be used: {one_line(error)}") from error
+    names = config.architectures or []
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"The config.json of {model} can't be used: architectures must be a list, got {names!r:.80}.")
+    return config
+
+
+def class_and_config(model: str | os.PathLike) -> tuple[type[PreTrainedModel], PreTrainedConfig]:
+    """Class and config of a saved model of this package.
+
+    Raises:
+        OSError, ValueError: As `read_config`, or the model is of another package.
+    """
+    config = read_config(model)
+    model_class = own_class(config)
+    if model_class is None:
+        raise ValueError(
+            f"{model} must hold a model of this package, but its config.json names "
+            f"{(config.architectures or [None])[0]}."
+        )
+    return model_class, config
+
+
+def own_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
+    """The class of this package that a config names first, if it does."""
+    classes = {cls.__name__: cls for cls in MODEL_CLASSES.get(type(config), {}).values()}
+    return classes.get((config.architectures or [None])[0])
+
+
+def auto_class_of(model_class: type[PreTrainedModel]) -> type | None:
+    """The Auto class that loads models of a class of this package; None of others."""
+    classes = MODEL_CLASSES.get(model_class.config_class, {})
+    return next((auto_class for auto_class, cls in classes.items() if cls is model_class), None)
 
 
 def task_of(model: str | os.PathLike, settings: SegmentationSettings | None = None) -> str:
@@ -55,7 +112,7 @@ def task_of(model: str | os.PathLike, settings: SegmentationSettings | None = No
 
 
 def load_model(model: str | os.PathLike, task: str) -> PreTrainedModel:
-    """A saved model with all of its weights, in eval mode. No code in its folder is run.
+    """A saved model with all of its weights, in eval mode.
 
     Args:
         model: Folder or Hub name.
@@ -81,7 +138,7 @@ def load_model(model: str | os.PathLike, task: str) -> PreTrainedModel:
 
 
 def load_image_processor(model: str | os.PathLike) -> BaseImageProcessor:
-    """The image processor that was saved with a model, after a try. No code in its folder is run.
+    """The image processor that was saved with a model, after a try.
 
     Raises:
         OSError: There is none, or its file is no JSON.
@@ -102,10 +159,10 @@ def load_image_processor(model: str | os.PathLike) -> BaseImageProcessor:
 
 def _check_folder(folder: Path) -> None:
     """What transformers finds out late, or not at all; of models of this package in safetensors files."""
-    if not folder.is_dir() or own_class(read_config(folder)) is None:
-        return
-    if any((folder / name).is_file() for name in weight_files(folder)):
-        check_weights(folder)
+    config = read_config(folder) if folder.is_dir() else None
+    model_class = config and own_class(config)
+    if model_class and any((folder / name).is_file() for name in weight_files(folder)):
+        check_weights(folder, model_class, config)
 
 
 def _check_sides(image_processor: BaseImageProcessor) -> None:
