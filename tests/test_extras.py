@@ -35,7 +35,6 @@ def test_another_extra():
         ("datasets", "hf_gpvit.data.shapes"),
         ("datasets", "hf_gpvit.data.folders"),
         ("datasets", "hf_gpvit.training.evaluation"),
-        ("evaluate", "hf_gpvit.metrics"),
     ],
 )
 def test_modules_that_need_an_extra(monkeypatch, package, module):
@@ -45,3 +44,9 @@ def test_modules_that_need_an_extra(monkeypatch, package, module):
     monkeypatch.delitem(sys.modules, module)
     with pytest.raises(ImportError, match=rf'needs {package}, .*: pip install "hf-gpvit\[train\]"'):
         importlib.import_module(module)
+
+
+def test_metrics_need_an_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "evaluate", None)
+    with pytest.raises(ImportError, match=r'needs evaluate, .*: pip install "hf-gpvit\[train\]"'):
+        from hf_gpvit.metrics import MeanIoU  # noqa: F401

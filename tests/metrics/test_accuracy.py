@@ -111,15 +111,17 @@ def test_one_by_one_and_a_last_batch():
     assert metric.compute(predictions=SCORES[2:3], references=LABELS[2:3]) == {"accuracy": 0.0, "top5_accuracy": 0.0}
 
 
-def test_state_does_not_grow(tmp_path):
-    """Neither in memory nor on disk."""
-    metric = TopKAccuracy(num_labels=6, cache_dir=str(tmp_path))
+@pytest.mark.parametrize("by_default", [True, False])
+def test_state_does_not_grow(tmp_path, monkeypatch, by_default):
+    """Neither in memory nor on disk, where not even a folder is made."""
+    monkeypatch.setattr("evaluate.config.HF_METRICS_CACHE", str(tmp_path / "missing"))
+    metric = TopKAccuracy(num_labels=6, **({} if by_default else {"cache_dir": str(tmp_path / "other")}))
     attributes = len(vars(metric))
     for _ in range(50):
         metric.add_batch(predictions=SCORES, references=LABELS)
     assert metric.state.tolist() == [200, 100, 150]
     assert len(vars(metric)) == attributes
-    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+    assert not list(tmp_path.iterdir())
 
 
 # --- several processes

@@ -155,9 +155,11 @@ def test_settings_of_compute():
     assert figures["overall_accuracy"] == pytest.approx(3 / 5)
 
 
-def test_state_does_not_grow(tmp_path):
-    """Neither in memory nor on disk."""
-    metric = MeanIoU(num_labels=5, cache_dir=str(tmp_path))
+@pytest.mark.parametrize("by_default", [True, False])
+def test_state_does_not_grow(tmp_path, monkeypatch, by_default):
+    """Neither in memory nor on disk, where not even a folder is made."""
+    monkeypatch.setattr("evaluate.config.HF_METRICS_CACHE", str(tmp_path / "missing"))
+    metric = MeanIoU(num_labels=5, **({} if by_default else {"cache_dir": str(tmp_path / "other")}))
     size = metric.state.numel()
     attributes = len(vars(metric))
     predictions, references = random_maps(5)
@@ -166,7 +168,7 @@ def test_state_does_not_grow(tmp_path):
     assert metric.state.numel() == size == 25
     assert metric.state.sum() == 50 * (references != 255).sum()
     assert len(vars(metric)) == attributes
-    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+    assert not list(tmp_path.iterdir())
 
 
 # --- several processes

@@ -1,10 +1,12 @@
 # Copyright 2026 The hf-gpvit authors
 # SPDX-License-Identifier: Apache-2.0
-"""Top-1 and top-5 accuracy, from three counters."""
+"""Top-1 and top-5 accuracy as a metric of `evaluate`."""
 
 import datasets
 import evaluate
-import torch
+
+from .streaming import StreamingMetric
+from .top_k_counts import TopKCounts
 
 
 _DESCRIPTION = """\
@@ -26,11 +28,12 @@ _INPUTS = """
 Args:
     predictions: (N, C) scores of the classes, such as logits or probabilities.
     references: (N,) true class ids.
+Returns:
+    accuracy and, of five classes or more, top5_accuracy: floats in [0, 1], or NaN if there was no sample.
 """
-_TOP = 5
 
 
-class TopKAccuracy(evaluate.Metric):
+class TopKAccuracy(StreamingMetric):
     """Top-1 and top-5 accuracy.
 
     ```python
@@ -68,16 +71,7 @@ class TopKAccuracy(evaluate.Metric):
     """
 
     def __init__(self, config_name: str | None = None, *, num_labels: int | None = None, **kwargs):
-        if kwargs.get("num_process", 1) != 1:
-            raise ValueError(
-                f"num_process must be 1, got {kwargs['num_process']}: give each process a metric of its own, "
-                "and sum their `state` before compute()."
-            )
-        if num_labels is not None and num_labels < 1:
-            raise ValueError(f"num_labels must be at least 1, got {num_labels}.")
-        super().__init__(config_name, **kwargs)
-        self.num_labels = num_labels
-        self._counts = torch.zeros(3, dtype=torch.int64)
+        super().__init__(TopKCounts(num_labels), config_name, **kwargs)
 
     def _info(self) -> evaluate.MetricInfo:
         features = {"predictions": datasets.Sequence(datasets.Value("float32")), "references": datasets.Value("int64")}
@@ -87,96 +81,3 @@ class TopKAccuracy(evaluate.Metric):
             inputs_description=_INPUTS,
             features=datasets.Features(features),
         )
-
-    @property
-    def state(self) -> torch.Tensor:
-        """(3,) int64 on the CPU: how many samples there were, and how many of them were top-1 and top-5 right.
-
-        States of metrics over parts of the data add up. What is assigned may be on any device.
-        """
-        return self._counts.clone()
-
-    @state.setter
-    def state(self, state: torch.Tensor) -> None:
-        if tuple(state.shape) != (3,):
-            raise ValueError(f"state must have the shape (3,), got {tuple(state.shape)}.")
-        self._counts = state.detach().to("cpu", torch.int64, copy=True)
-
-    def merge(self, other: "TopKAccuracy") -> None:
-        """Count what `other` has counted, too.
-
-        Raises:
-            ValueError: `other` has another `num_labels`.
-        """
-        if None not in (self.num_labels, other.num_labels) and self.num_labels != other.num_labels:
-            raise ValueError(
-                f"Only metrics of the same num_labels can be merged, got {self.num_labels} and {other.num_labels}."
-            )
-        self.num_labels = self.num_labels or other.num_labels
-        self.state = self.state + other.state
-
-    def add(self, *, prediction, reference) -> None:
-        """Count one sample: (C,) scores and the true class id. Errors are those of `add_batch`."""
-        self.add_batch(predictions=[prediction], references=[reference])
-
-    def add_batch(self, *, predictions, references) -> None:
-        """Count a batch.
-
-        Args:
-            predictions: (N, C) scores of the classes. Of equal ones the lower class id counts as the higher, as for
-                argmax; where there is NaN, nothing is right.
-            references: (N,) true class ids.
-
-        Raises:
-            ValueError: The shapes are others, or references are not integers in [0, C).
-        """
-        predictions, references = _tensor(predictions), _tensor(references)
-        num_labels = self.num_labels or predictions.shape[-1]
-        if predictions.shape != (*references.shape, num_labels) or references.ndim != 1:
-            raise ValueError(
-                f"Expected predictions (N, {num_labels}), the scores of the classes, and references (N,), "
-                f"got {tuple(predictions.shape)} and {tuple(references.shape)}."
-            )
-        if references.is_floating_point():
-            raise ValueError(f"references must be class ids, which are integers, got {references.dtype}.")
-        outside = references[(references < 0) | (references >= num_labels)].tolist()
-        if outside:
-            raise ValueError(
-                f"references have the id {outside[0]}, but num_labels is {num_labels}: ids are 0 to {num_labels - 1}."
-            )
-        self.num_labels = num_labels
-        # classes before the true one; not `>`, for which NaN would be before none
-        ids = torch.arange(num_labels, device=predictions.device)
-        true = references.to(predictions.device, torch.int64)[:, None]
-        scores = predictions.gather(1, true)
-        rank = (~(predictions <= scores) | ((predictions == scores) & (ids < true))).sum(1)
-        self._counts += torch.tensor([len(rank), (rank < 1).sum(), (rank < _TOP).sum()])
-
-    def compute(self, *, predictions=None, references=None) -> dict[str, float]:
-        """The figures of what was counted, after which the count starts anew.
-
-        Args:
-            predictions, references: A last batch to count, or all there is. Default: none.
-
-        Returns:
-            `accuracy` and, of five classes or more, `top5_accuracy`: floats in [0, 1], or NaN if there was no sample.
-
-        Raises:
-            ValueError: As `add_batch`, or only one of predictions and references is given.
-        """
-        if (predictions is None) != (references is None):
-            raise ValueError("predictions and references belong together: give both or neither.")
-        if predictions is not None:
-            self.add_batch(predictions=predictions, references=references)
-        total, *right = self._counts.tolist()
-        self._counts.zero_()
-        accuracy, top5_accuracy = (count / total if total else float("nan") for count in right)
-        if self.num_labels is not None and self.num_labels < _TOP:
-            return {"accuracy": accuracy}
-        return {"accuracy": accuracy, "top5_accuracy": top5_accuracy}
-
-
-def _tensor(values) -> torch.Tensor:
-    if isinstance(values, (list, tuple)):  # of numbers, lists, arrays or tensors
-        return torch.stack([torch.as_tensor(value) for value in values])
-    return torch.as_tensor(values)
