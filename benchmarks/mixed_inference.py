@@ -20,7 +20,7 @@ from transformers import (
     pipeline,
 )
 
-from hf_gpvit.data.image_processors import image_processor_for
+from hf_gpvit.data import image_processor_for
 from hf_gpvit.inference import SegmentationSettings, classify, segment
 from hf_gpvit.registration import MODEL_CLASSES
 from monitor import Monitor

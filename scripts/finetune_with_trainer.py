@@ -16,6 +16,7 @@ from transformers import HfArgumentParser, Trainer, TrainingArguments, set_seed
 from hf_gpvit.data import image_processor_for, to_rgb
 from hf_gpvit.data.loading import load_data
 from hf_gpvit.data.transforms import TrainTransform
+from hf_gpvit.tasks import ImageClassification
 from hf_gpvit.training import build_model
 
 
@@ -36,7 +37,7 @@ def main() -> None:
     arguments, training_arguments = HfArgumentParser((Arguments, TrainingArguments)).parse_args_into_dataclasses()
     training_arguments.remove_unused_columns = False  # the transforms below make the columns that the model takes
     set_seed(training_arguments.seed)
-    task = "image-classification"
+    task = ImageClassification
     data = load_data(
         arguments.dataset,
         task,
@@ -45,7 +46,7 @@ def main() -> None:
         image_column=arguments.image_column,
         target_column=arguments.label_column,
     )
-    model = build_model(arguments.model, task, data.class_names, arguments.image_size)
+    model = build_model(arguments.model, task.name, data.class_names, arguments.image_size)
     image_size = arguments.image_size or model.config.image_size
     image_processor = image_processor_for(model, image_size)
 

@@ -26,9 +26,10 @@ from transformers import BaseImageProcessor, HfArgumentParser, PreTrainedModel, 
 from hf_gpvit.command_line import ending_errors
 from hf_gpvit.data import image_processor_for, to_rgb
 from hf_gpvit.data.folders import load_folder
-from hf_gpvit.data.loading import TARGETS, LoadedData, load_data
+from hf_gpvit.data.loading import LoadedData, load_data
 from hf_gpvit.data.transforms import TrainTransform, reduces_labels
 from hf_gpvit.files import atomic_folder, write_metrics
+from hf_gpvit.tasks import find_task
 from hf_gpvit.training import build_model, evaluate_model
 
 
@@ -88,9 +89,9 @@ def load_parts(arguments: Arguments) -> tuple[LoadedData, Task]:
     """Train and test set with the names of the classes, and the task: the given one, or what the layout says."""
     if arguments.data is None:
         task = TASKS[arguments.task or "segmentation"]
-        return load_data("shapes", task.name), task
+        return load_data("shapes", find_task(task.name)), task
     splits, names = load_folder(arguments.data, arguments.task and TASKS[arguments.task].name)
-    task = next(task for task in TASKS.values() if TARGETS[task.name] in splits["train"].features)
+    task = next(task for task in TASKS.values() if find_task(task.name).target_column in splits["train"].features)
     return LoadedData(splits["train"], splits["test"], names), task
 
 

@@ -19,7 +19,9 @@ from PIL import Image
 
 from families import GPVIT, HRVIT, awake
 from hf_gpvit.data import image_processor_for, loading
+from hf_gpvit.data.shapes import SCENE_NAMES
 from hf_gpvit.inference import SegmentationSettings
+from hf_gpvit.tasks import TASKS
 from hf_gpvit.training import evaluate_model
 from hf_gpvit.training.evaluate_command import metrics_table
 
@@ -91,7 +93,7 @@ def test_classifier_on_a_folder(models, photos, evaluate, tmp_path):
     folder = photos / "classifier"
     output = tmp_path / "figures" / "metrics.json"
     printed = evaluate("--model", models["classifier"][0], "--dataset", folder, "--output", output)
-    test = loading.load_data(str(folder), "image-classification").test
+    test = loading.load_data(str(folder), TASKS["image-classification"]).test
     assert len(test) == 20
     expected = expected_figures(models["classifier"], test)
     record = json.loads(output.read_text())
@@ -115,7 +117,7 @@ def test_segmentor_on_a_folder(models, photos, evaluate, tmp_path):
     options = ("--window_size", 32, "--window_stride", 20, "--scales", 0.75, 1, "--flip", "--size_divisor", 32)
     arguments = ("--model", models["segmentor"][0], "--dataset", photos / "segmentor")
     printed = evaluate(*arguments, *options, "--output", tmp_path / "metrics.json")
-    test = loading.load_data(str(photos / "segmentor"), "semantic-segmentation").test
+    test = loading.load_data(str(photos / "segmentor"), TASKS["semantic-segmentation"]).test
     settings = SegmentationSettings(32, 20, (0.75, 1.0), True, 32)
     expected = expected_figures(models["segmentor"], test, settings=settings)
     assert expected != pytest.approx(expected_figures(models["segmentor"], test), nan_ok=True)
@@ -133,7 +135,7 @@ def test_segmentor_on_a_folder(models, photos, evaluate, tmp_path):
 def test_drawn_scenes_without_output(models, evaluate, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(loading.TEST_SCENES, "num_scenes", 3)
-    model = GPVIT.classifier_class(GPVIT.config(id2label=dict(enumerate(loading.SCENE_NAMES))))
+    model = GPVIT.classifier_class(GPVIT.config(id2label=dict(enumerate(SCENE_NAMES))))
     model.save_pretrained("model")
     image_processor_for(model, 40).save_pretrained("model")
     assert evaluate("--model", "model", "--dataset", "shapes").startswith("accuracy ")
@@ -143,7 +145,7 @@ def test_drawn_scenes_without_output(models, evaluate, monkeypatch, tmp_path):
 @pytest.fixture
 def parquet(photos, tmp_path):
     """Annotations whose classes have no names, with columns of other names and no split to train on."""
-    test = loading.load_data(str(photos / "segmentor"), "semantic-segmentation").test
+    test = loading.load_data(str(photos / "segmentor"), TASKS["semantic-segmentation"]).test
     folder = tmp_path / "parquet"
     folder.mkdir()
     pictures = test.rename_columns({"image": "photo", "annotation": "mask"})

@@ -26,6 +26,7 @@ from hf_gpvit.inference import (
     predict_pictures,
     segment,
 )
+from hf_gpvit.tasks import semantic_segmentation
 
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "predict.py"
@@ -157,7 +158,7 @@ def test_large_overlays_are_scaled_down(segmentor, photos, monkeypatch):
     processor.save_pretrained(photos / "sure")
     sizes = []
     for side in (2048, 20):
-        monkeypatch.setattr(prediction, "_OVERLAY_SIDE", side)
+        monkeypatch.setattr(semantic_segmentation, "OVERLAY_SIDE", side)
         [record] = predict_pictures("sure", ["photos/sub/cat.png"], "out")
         assert Image.open(photos / "out" / record["mask"]).size == (52, 30)
         sizes.append(Image.open(photos / "out" / record["overlay"]).width)
@@ -226,7 +227,7 @@ def test_a_failure_leaves_nothing(segmentor, photos, monkeypatch):
     def fail(*arguments):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(prediction, "segment", fail)
+    monkeypatch.setattr(semantic_segmentation, "segment", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
         predict_pictures(segmentor[0], ["photos"], "out")
     assert [path.name for path in photos.iterdir()] == ["photos"]

@@ -31,11 +31,12 @@ from families import GPVIT, HRVIT, awake
 from hf_gpvit.data import image_processor_for, to_rgb
 from hf_gpvit.data.folders import load_folder
 from hf_gpvit.data.pictures import UnreadablePictureError, opened_picture
-from hf_gpvit.data.rows import RowReader
 from hf_gpvit.files import printable
 from hf_gpvit.inference import find_pictures, load_picture, predict_pictures, segment
 from hf_gpvit.inference.pictures import check_resized_size
 from hf_gpvit.inference.predict_command import predict_command
+from hf_gpvit.tasks.image_classification import LabelReader
+from hf_gpvit.tasks.semantic_segmentation import AnnotationReader
 
 
 # Smooth, so that JPEG loses little, and different in every corner.
@@ -50,7 +51,7 @@ def read_everywhere(path):
     """The pixels of a file, which are the same by all ways into the package."""
     pixels = np.asarray(load_picture(path))
     for row in ({"bytes": None, "path": str(path)}, {"bytes": path.read_bytes(), "path": None}):
-        image, _ = RowReader("label", 2).read({"image": row, "label": 0}, "row 7")
+        image, _ = LabelReader(2).read({"image": row, "label": 0}, "row 7")
         assert image.mode == "RGB"
         np.testing.assert_array_equal(np.asarray(image), pixels)
     return pixels
@@ -63,11 +64,11 @@ def refused_everywhere(path, reason):
         load_picture(path)
     row = {"image": {"bytes": None, "path": str(path)}, "label": 0}
     with pytest.raises(UnreadablePictureError, match=told.format(rf"image {re.escape(str(path))} \(row 7\)")):
-        RowReader("label", 2).read(row, "row 7")
+        LabelReader(2).read(row, "row 7")
     if path.is_file():
         row["image"] = {"bytes": path.read_bytes(), "path": None}
         with pytest.raises(UnreadablePictureError, match=told.format("image in row 7")):
-            RowReader("label", 2).read(row, "row 7")
+            LabelReader(2).read(row, "row 7")
 
 
 # --- what is read
@@ -276,7 +277,7 @@ def test_orientations_of_pictures_and_masks(tmp_path, suffix):
         store_turned(Image.fromarray(ids), tmp_path / f"masks/{number}.png", 9 - number)
     dataset, names = load_folder(tmp_path)
     assert len(names) == 6
-    reader = RowReader("annotation", 6)
+    reader = AnnotationReader(6)
     read = [reader.read(row, "") for part in dataset.values() for row in part]
     assert len(read) == len(AS_STORED)
     for image, target in read:
@@ -399,7 +400,7 @@ def test_no_program_is_started(content, tmp_path, monkeypatch):
         archive.writestr("photo.png", content)
     row = {"image": {"path": f"zip://photo.png::{tmp_path / 'archive.zip'}", "bytes": None}, "label": 0}
     with pytest.raises(UnreadablePictureError, match=r"zip://photo\.png"):
-        RowReader("label", 2).read(row, "row 0")
+        LabelReader(2).read(row, "row 0")
     assert not (tmp_path / "started").exists()
 
 
@@ -409,7 +410,7 @@ def test_row_of_a_file_in_an_archive(tmp_path):
     with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
         archive.writestr("photo.png", content.getvalue())
     row = {"image": {"path": f"zip://photo.png::{tmp_path / 'archive.zip'}", "bytes": None}, "label": 1}
-    image, label = RowReader("label", 2).read(row, "row 0")
+    image, label = LabelReader(2).read(row, "row 0")
     assert label == 1
     np.testing.assert_array_equal(np.asarray(image), PIXELS)
 

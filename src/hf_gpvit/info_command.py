@@ -6,17 +6,18 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 import torch
-from transformers import AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .command_line import command_parser, ending_errors
 from .costs import count_costs
-from .registration import MODEL_CLASSES, architecture_task
-from .saved_models import AUTO_CLASSES, class_and_config, presets
+from .data.image_processors import size_after
+from .registration import MODEL_CLASSES
+from .saved_models import class_and_config, presets
+from .tasks import TASKS, ImageClassification, image_processor_for, task_called_by
 
 
-# What the papers train presets on: ImageNet-1K and ADE20K.
-_NUM_LABELS = {"image-classification": 1000, "semantic-segmentation": 150}
-_SEGMENTATION_SIDE = 512
+# Of presets.
+DEFAULT_TASK = ImageClassification
 
 
 @ending_errors()
@@ -29,8 +30,7 @@ def presets_command(arguments: Sequence[str] | None = None, prog: str | None = N
     for preset, config_class in presets().items():
         config = config_class.from_preset(preset)
         widths = getattr(config, "hidden_sizes", None) or [config.hidden_size]
-        model = _on_meta(MODEL_CLASSES[config_class][AutoModelForImageClassification], config)
-        print(f"{preset:12} {'-'.join(map(str, widths)):>15} {backbone_parameters(model):19,}")
+        print(f"{preset:12} {'-'.join(map(str, widths)):>15} {backbone_parameters(config):19,}")
 
 
 @ending_errors()
@@ -45,16 +45,17 @@ def info_command(arguments: Sequence[str] | None = None, prog: str | None = None
         prog,
     )
     parser.add_argument("model", help="preset, folder or Hub name")
-    parser.add_argument("--task", choices=_NUM_LABELS, help="of a preset; by default image-classification")
+    parser.add_argument("--task", choices=TASKS, help=f"of a preset; by default {DEFAULT_TASK.name}")
     parser.add_argument(
         "--image_size", type=int, nargs="+", help="height and width, or one side; by default the config's, or 512"
     )
     print(_info(parser.parse_args(arguments)))
 
 
-def backbone_parameters(model: PreTrainedModel) -> int:
+def backbone_parameters(config: PreTrainedConfig) -> int:
     """Number of parameters without pooling, classifier and decode heads."""
-    return _on_meta(type(model.base_model), model.config, add_pooling_layer=False).num_parameters()
+    with torch.device("meta"):
+        return MODEL_CLASSES[type(config)][AutoModel](config, add_pooling_layer=False).num_parameters()
 
 
 def _info(arguments: Namespace) -> str:
@@ -64,7 +65,7 @@ def _info(arguments: Namespace) -> str:
     return "\n".join(
         [
             f"{arguments.model}: {_kind(model)}",
-            f"parameters of the backbone  {backbone_parameters(model):>14,}",
+            f"parameters of the backbone  {backbone_parameters(model.config):>14,}",
             f"parameters of all           {model.num_parameters():>14,}",
             f"weights                     {_mib(costs.weight_bytes)}",
             f"one picture of {height}x{width}:",
@@ -76,7 +77,7 @@ def _info(arguments: Namespace) -> str:
 
 def _kind(model: PreTrainedModel) -> str:
     name = type(model).__name__
-    return name if architecture_task(name) is None else f"{name} with {model.config.num_labels} labels"
+    return name if task_called_by(name) is None else f"{name} with {model.config.num_labels} labels"
 
 
 def _mib(num_bytes: int) -> str:
@@ -86,8 +87,8 @@ def _mib(num_bytes: int) -> str:
 def _model(name: str, task: str | None) -> PreTrainedModel:
     config_class = presets().get(name)
     if config_class is not None:
-        task = task or "image-classification"
-        return AUTO_CLASSES[task].from_config(config_class.from_preset(name, num_labels=_NUM_LABELS[task]))
+        found = TASKS[task] if task else DEFAULT_TASK
+        return found.auto_class.from_config(config_class.from_preset(name, num_labels=found.usual_num_labels))
     if task is not None:
         raise ValueError(f"--task is for presets, but {name} is none.")
     try:
@@ -99,16 +100,9 @@ def _model(name: str, task: str | None) -> PreTrainedModel:
     return model_class(config)
 
 
-def _on_meta(model_class: type[PreTrainedModel], config: PreTrainedConfig, **options) -> PreTrainedModel:
-    with torch.device("meta"):
-        return model_class(config, **options)
-
-
 def _sides(image_size: list[int] | None, model: PreTrainedModel) -> tuple[int, int]:
     if image_size is None:
-        is_segmentor = architecture_task(type(model).__name__) == "semantic-segmentation"
-        image_size = _SEGMENTATION_SIDE if is_segmentor else model.config.image_size
-    sides = [image_size] if isinstance(image_size, int) else list(image_size)
-    if len(sides) > 2 or min(sides) < 1:
-        raise ValueError(f"--image_size must be a side, or height and width, of at least 1 pixel, got {sides}.")
-    return sides[0], sides[-1]
+        return size_after(image_processor_for(model))
+    if len(image_size) > 2 or min(image_size) < 1:
+        raise ValueError(f"--image_size must be a side, or height and width, of at least 1 pixel, got {image_size}.")
+    return image_size[0], image_size[-1]

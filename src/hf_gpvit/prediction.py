@@ -4,12 +4,12 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from transformers import BaseImageProcessor, PreTrainedModel
@@ -17,18 +17,14 @@ from transformers.utils.logging import tqdm
 
 from .data.pictures import UnreadablePictureError
 from .files import atomic_folder, check_replaceable, printable
-from .inference.classification import classification_inputs, classification_scores, classify
 from .inference.pictures import find_pictures, load_picture
-from .inference.segmentation import SegmentationSettings, segment
-from .inference.visualize import color_palette, label_set_palette, overlay_segmentation
-from .registration import architecture_task
+from .inference.segmentation import SegmentationSettings
 from .saved_models import load_image_processor, load_model, task_of
+from .tasks import TASKS, Task, task_of_model
 
 
 # Few enough that large photos fit in memory.
 _BATCH_SIZE = 8
-# Overlays are to be looked at: larger ones are scaled down to this side.
-_OVERLAY_SIDE = 2048
 
 
 def predict_pictures(
@@ -71,14 +67,13 @@ def predict_pictures(
     device = _checked_device(device)
     names = find_pictures(pictures)
     _check_output(Path(output_dir), pictures)
-    task = task_of(model, settings)
+    task = TASKS[task_of(model, settings)]
     image_processor = load_image_processor(model)
-    loaded = load_model(model, task).to(device)
+    loaded = load_model(model, task.name).to(device)
+    prepare = partial(task.prepare, loaded, image_processor, settings=settings)
     with atomic_folder(output_dir) as folder:
-        if task == "image-classification":
-            records = list(_classified(loaded, image_processor, names, top_k))
-        else:
-            records = list(_segmented(loaded, image_processor, names, settings, folder))
+        write = task.writer(loaded.config, folder, top_k)
+        records = list(_records(task, loaded, names, prepare, write))
         text = json.dumps(records, indent=2, ensure_ascii=False)
         # bytes of a file's name that are no UTF-8 become the escapes that JSON has for them
         (folder / "predictions.json").write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -100,10 +95,9 @@ def describe_picture(
         `[{"label", "score"}, ...]` of a classifier, the best first; `[{"label", "share"}, ...]` of all pixels of a
         segmentor, the largest first.
     """
-    if architecture_task(type(model).__name__) == "semantic-segmentation":
-        return _shares(segment(model, image_processor, image).numpy(), model.config.id2label)
-    [scores] = classify(model, image_processor, [image])
-    return _best(scores, model, top_k)
+    task = task_of_model(model)
+    [prediction] = task.predict(model, [task.prepare(model, image_processor, image)])
+    return task.describe(prediction, model.config, top_k)
 
 
 def _checked_device(device: str | torch.device | None) -> torch.device:
@@ -127,90 +121,29 @@ def _check_output(output_dir: Path, pictures: Sequence[str | os.PathLike]) -> No
             )
 
 
-def _classified(
-    model: PreTrainedModel, image_processor: BaseImageProcessor, names: Mapping[Path, str], top_k: int
+def _records(
+    task: type[Task],
+    model: PreTrainedModel,
+    names: Mapping[Path, str],
+    prepare: Callable[[Image.Image], Any],
+    write: Callable[[Any, str], dict[str, Any]],
 ) -> Iterator[dict[str, Any]]:
     files = iter(tqdm(names, desc="Predicting"))
-    while batch := list(islice(files, _BATCH_SIZE)):
-        # what waits here is as large as the model takes it: eight pictures of full size may be gigabytes
-        inputs = {file: _inputs(image_processor, file) for file in batch}
-        pixel_values = [values for values in inputs.values() if isinstance(values, torch.Tensor)]
-        scores = iter(classification_scores(model, torch.cat(pixel_values)) if pixel_values else ())
-        for file, values in inputs.items():
-            if isinstance(values, torch.Tensor):
-                yield {"file": file.as_posix(), "predictions": _best(next(scores), model, top_k)}
-            else:
-                yield values
-
-
-def _inputs(image_processor: BaseImageProcessor, file: Path) -> torch.Tensor | dict[str, str]:
-    """`pixel_values` of a picture, or the record of why there are none."""
-    try:
-        return classification_inputs(image_processor, load_picture(file))
-    except ValueError as error:
-        return _failure(file, error)
-
-
-def _best(scores: torch.Tensor, model: PreTrainedModel, top_k: int) -> list[dict[str, Any]]:
-    best = scores.topk(min(top_k, model.config.num_labels))
-    found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return [{"label": model.config.id2label[index], "score": score} for index, score in found]
-
-
-def _segmented(
-    model: PreTrainedModel,
-    image_processor: BaseImageProcessor,
-    names: Mapping[Path, str],
-    settings: SegmentationSettings | None,
-    folder: Path,
-) -> Iterator[dict[str, Any]]:
-    id2label = model.config.id2label
-    palette = color_palette(max(id2label) + 1, label_set_palette(id2label))
-
-    def record(file: Path, name: str) -> dict[str, Any]:
-        try:
-            image = load_picture(file)
-            ids = segment(model, image_processor, image, settings).numpy()
-        except ValueError as error:
-            return _failure(file, error)
-        paths = {"mask": f"{name}.png", "overlay": f"{name}-overlay.jpg"}
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        _mask(ids, palette).save(folder / paths["mask"])
-        _overlay(image, ids, id2label, palette).save(folder / paths["overlay"], quality=90)
-        return {"file": file.as_posix()} | paths | {"shares": _shares(ids, id2label)}
-
-    for file in tqdm(names, desc="Predicting"):
-        yield record(file, names[file])
+    while batch := list(islice(files, task.batch_size or _BATCH_SIZE)):
+        prepared, errors = {}, {}
+        for file in batch:
+            try:
+                prepared[file] = prepare(load_picture(file))
+            except ValueError as error:
+                errors[file] = _failure(file, error)
+        predictions = iter(task.predict(model, list(prepared.values())) if prepared else ())
+        for file in batch:
+            found = errors[file] if file in errors else write(next(predictions), names[file])
+            yield {"file": file.as_posix()} | found
 
 
 def _failure(file: Path, error: ValueError) -> dict[str, str]:
     message = " ".join(line.strip() for line in str(error).splitlines())
     if not isinstance(error, UnreadablePictureError):  # which names the file
         message = f"{printable(file)}: {message}"
-    return {"file": file.as_posix(), "error": message}
-
-
-def _mask(ids: np.ndarray, palette: np.ndarray) -> Image.Image:
-    if len(palette) > 256:
-        return Image.fromarray(ids.astype(np.uint16))
-    mask = Image.fromarray(ids.astype(np.uint8))
-    mask.putpalette(palette.tobytes())
-    return mask
-
-
-def _overlay(image: Image.Image, ids: np.ndarray, id2label: Mapping[int, str], palette: np.ndarray) -> Image.Image:
-    shown = image.copy()
-    shown.thumbnail((_OVERLAY_SIDE, _OVERLAY_SIDE))
-    shown_ids = Image.fromarray(ids.astype(np.int32)).resize(shown.size, Image.Resampling.NEAREST)
-    # no id is ignored: -1 is none
-    return overlay_segmentation(shown, np.asarray(shown_ids), id2label, palette, ignore_index=-1)
-
-
-def _shares(ids: np.ndarray, id2label: Mapping[int, str]) -> list[dict[str, Any]]:
-    counts = np.bincount(ids.ravel())
-    order = np.argsort(-counts, kind="stable")
-    return [
-        {"label": id2label[index], "share": counts[index].item() / ids.size}
-        for index in order.tolist()
-        if counts[index]
-    ]
+    return {"error": message}

@@ -52,14 +52,6 @@ MAPPING_NAMES = {
     AutoModelForSemanticSegmentation: modeling_auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES,
 }
 
-# What models do, by the end of their class's name.
-TASKS = {"ForImageClassification": "image-classification", "ForSemanticSegmentation": "semantic-segmentation"}
-
-
-def architecture_task(architecture: str) -> str | None:
-    """The task of the model class with this name, a value of `TASKS`, or None of trunks and backbones."""
-    return next((task for end, task in TASKS.items() if architecture.endswith(end)), None)
-
 
 def register_auto_classes() -> None:
     """Registers every config and model; calling it again changes nothing."""

@@ -14,8 +14,6 @@ from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
-    AutoModelForImageClassification,
-    AutoModelForSemanticSegmentation,
     BaseImageProcessor,
     PreTrainedConfig,
     PreTrainedModel,
@@ -23,15 +21,14 @@ from transformers import (
 
 from .files import one_line
 from .inference.segmentation import SegmentationSettings
-from .registration import MODEL_CLASSES, TASKS, architecture_task
+from .registration import MODEL_CLASSES
+from .tasks import TASKS, task_called_by
 from .weights import check_finite, check_weights, weight_files
 
 
-AUTO_CLASSES = {
-    "image-classification": AutoModelForImageClassification,
-    "semantic-segmentation": AutoModelForSemanticSegmentation,
-}
+AUTO_CLASSES = {name: task.auto_class for name, task in TASKS.items()}
 
+# Image processors that make larger pictures are taken for broken.
 _MAX_SIDE = 2**14
 
 
@@ -88,7 +85,7 @@ def auto_class_of(model_class: type[PreTrainedModel]) -> type | None:
 
 
 def task_of(model: str | os.PathLike, settings: SegmentationSettings | None = None) -> str:
-    """The task of a saved model, "image-classification" or "semantic-segmentation": a key of `AUTO_CLASSES`.
+    """The task of a saved model, "image-classification" or "semantic-segmentation": a key of `hf_gpvit.tasks.TASKS`.
 
     Args:
         model: Folder or Hub name; only its config is read.
@@ -103,12 +100,13 @@ def task_of(model: str | os.PathLike, settings: SegmentationSettings | None = No
         architectures = read_config(model).architectures or []
     except OSError as error:
         raise OSError(f"model must be the folder or Hub name of a model, got {str(model)!r}: {error}") from error
-    task = next(filter(None, map(architecture_task, architectures)), None)
+    task = next(filter(None, map(task_called_by, architectures)), None)
     if task is None:
-        raise ValueError(f"model must be one of {', '.join(TASKS)}, but {model} has architectures {architectures}.")
-    if task == "image-classification" and settings not in (None, SegmentationSettings()):
-        raise ValueError(f"settings are for segmentation, but {model} is a classifier, got {settings}.")
-    return task
+        endings = [task.class_ending for task in TASKS.values()]
+        raise ValueError(f"model must be one of {', '.join(endings)}, but {model} has architectures {architectures}.")
+    if task.settings_class is None and settings not in (None, SegmentationSettings()):
+        raise ValueError(f"settings are for segmentation, but {model} is for {task.name}, got {settings}.")
+    return task.name
 
 
 def load_model(model: str | os.PathLike, task: str) -> PreTrainedModel:
@@ -116,7 +114,7 @@ def load_model(model: str | os.PathLike, task: str) -> PreTrainedModel:
 
     Args:
         model: Folder or Hub name.
-        task: Key of `AUTO_CLASSES`.
+        task: Key of `hf_gpvit.tasks.TASKS`.
 
     Raises:
         OSError: There are no weights.
@@ -125,7 +123,7 @@ def load_model(model: str | os.PathLike, task: str) -> PreTrainedModel:
     _check_folder(Path(model))
     options = {"trust_remote_code": False, "output_loading_info": True}
     try:
-        loaded, loading = AUTO_CLASSES[task].from_pretrained(model, **options)
+        loaded, loading = TASKS[task].auto_class.from_pretrained(model, **options)
     except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"The weights of {model} can't be loaded: {one_line(error)}") from error
     missing = sorted(loading["missing_keys"])

@@ -11,9 +11,10 @@ from PIL import Image
 from hf_gpvit.data import load_label_set, loading
 from hf_gpvit.data.loading import load_data, public_name
 from hf_gpvit.data.shapes import CLASS_NAMES, SCENE_NAMES
+from hf_gpvit.tasks import TASKS
 
 
-CLASSIFICATION, SEGMENTATION = "image-classification", "semantic-segmentation"
+CLASSIFICATION, SEGMENTATION = TASKS["image-classification"], TASKS["semantic-segmentation"]
 TARGETS = {CLASSIFICATION: "label", SEGMENTATION: "annotation"}
 COUNTS = {"train": 10, "validation": 4, "test": 3}
 
@@ -275,7 +276,6 @@ def test_classes_by_given_names(parquet, column, names, streaming):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"task": "detection"}, "task must be one of image-classification, semantic-segmentation, got 'detection'"),
         ({"train_split": "training"}, "no split 'training'.*there are train, validation, test"),
         ({"train_split": "training[:3]"}, "no split .*training"),
         ({"train_split": "train[3"}, r"no split 'train\[3'"),

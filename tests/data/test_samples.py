@@ -17,10 +17,13 @@ from transformers import SegformerImageProcessor, ViTImageProcessor
 from hf_gpvit.data import samples as samples_module
 from hf_gpvit.data.samples import StreamedSamples, TrainingSamples
 from hf_gpvit.data.transforms import ClassificationTransform, SegmentationTransform
+from hf_gpvit.tasks.image_classification import LabelReader
+from hf_gpvit.tasks.semantic_segmentation import AnnotationReader
 
 
 NUM_LABELS = 4
 PROCESSORS = {"label": ViTImageProcessor(), "annotation": SegformerImageProcessor()}
+READERS = {"label": LabelReader(NUM_LABELS), "annotation": AnnotationReader(NUM_LABELS)}
 BROKEN = {"bytes": b"no picture", "path": "broken.jpg"}
 
 
@@ -60,14 +63,14 @@ def transform_for(target):
 
 
 def samples_of(rows, target, **options):
-    return TrainingSamples(dataset_of(rows, target), transform_for(target), NUM_LABELS, **options)
+    return TrainingSamples(dataset_of(rows, target), READERS[target], transform_for(target), **options)
 
 
 def streamed(rows, target="label", num_shards=4, shuffle=False, **options):
     dataset = dataset_of(rows, target).to_iterable_dataset(num_shards=min(num_shards, len(rows)))
     if shuffle:
         dataset = dataset.shuffle(seed=5, buffer_size=4)
-    return StreamedSamples(dataset, transform_for(target), NUM_LABELS, **options)
+    return StreamedSamples(dataset, READERS[target], transform_for(target), **options)
 
 
 def same(left, right):
@@ -139,7 +142,7 @@ def test_decoded_as_datasets_does(tmp_path, mode, suffix, orientation):
     dataset = Dataset.from_dict({"image": [str(path)], "label": [1]}, features=features)
     expected = np.array(dataset[0]["image"].convert("RGB"))
     assert expected.shape == ((9, 5, 3) if orientation == 6 else (5, 9, 3))
-    values = TrainingSamples(dataset, Plain(), 2)[0]["pixel_values"]
+    values = TrainingSamples(dataset, LabelReader(2), Plain())[0]["pixel_values"]
     np.testing.assert_array_equal(values.movedim(0, -1), expected)
 
 
@@ -183,7 +186,7 @@ def test_random_state_survives_errors():
         torch.rand(1)
         raise RuntimeError("failed")
 
-    samples = TrainingSamples(dataset_of(rows(1), "label"), fail, NUM_LABELS)
+    samples = TrainingSamples(dataset_of(rows(1), "label"), READERS["label"], fail)
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
@@ -249,7 +252,7 @@ def test_next_readable_sample_stands_in(target):
     batch = next(iter(DataLoader(samples, batch_size=6)))
     assert batch["pixel_values"].shape[0] == 6
     assert batch["num_corrupt"].tolist() == [0, 1, 1, 0, 0, 1]
-    plain = TrainingSamples(dataset_of(broken, target), Plain(), NUM_LABELS, skip_corrupt=True)
+    plain = TrainingSamples(dataset_of(broken, target), READERS[target], Plain(), skip_corrupt=True)
     for number, other in ((1, 3), (2, 3), (5, 0)):
         assert torch.equal(plain[number]["pixel_values"], plain[other]["pixel_values"])
 
@@ -301,7 +304,7 @@ def test_ignored_pixels_are_no_class(mode):
     ids = np.array([[0, 3], [255, 255]])
     ignoring = rows(1, size=(2, 2))
     ignoring[0]["annotation"] = mask(ids, mode)
-    labels = TrainingSamples(dataset_of(ignoring, "annotation"), Plain(), NUM_LABELS)[0]["labels"]
+    labels = TrainingSamples(dataset_of(ignoring, "annotation"), READERS["annotation"], Plain())[0]["labels"]
     assert labels.tolist() == ids.tolist() and labels.dtype == torch.int64
 
 
@@ -313,11 +316,12 @@ def test_reduced_annotations():
     reduced = rows(1, size=(4, 4))
     ids = np.array([[0, 1, 4, 255]] * 4)
     reduced[0]["annotation"] = mask(ids)
-    samples = TrainingSamples(dataset_of(reduced, "annotation"), transform, NUM_LABELS)
+    reader = AnnotationReader(NUM_LABELS, reduce_labels=True)
+    samples = TrainingSamples(dataset_of(reduced, "annotation"), reader, transform)
     assert samples[0]["labels"].tolist() == [[255, 0, 3, 255]] * 4
     reduced[0]["annotation"] = mask(ids + (ids == 4))
     with pytest.raises(ValueError, match=r"class ids \[5\], but num_labels is 4: expected 0 to 4"):
-        TrainingSamples(dataset_of(reduced, "annotation"), transform, NUM_LABELS)[0]
+        TrainingSamples(dataset_of(reduced, "annotation"), reader, transform)[0]
 
 
 @pytest.mark.parametrize("label", [-1, None, 3])
@@ -325,14 +329,14 @@ def test_wrong_labels(label):
     features = Features({"image": ImageFeature(), "label": ClassLabel(num_classes=NUM_LABELS)})
     dataset = Dataset.from_list([{"image": rows(1)[0]["image"], "label": label}], features=features)
     with pytest.raises(ValueError, match=rf"image 0\.png .*label {label}; num_labels is 3"):
-        TrainingSamples(dataset, transform_for("label"), 3)[0]
+        TrainingSamples(dataset, LabelReader(3), transform_for("label"))[0]
 
 
 @pytest.mark.parametrize("samples", [TrainingSamples, StreamedSamples])
 def test_missing_columns(samples):
     dataset = dataset_of(rows(1), "label").rename_column("label", "fine_label")
-    with pytest.raises(ValueError, match=r"columns image, and label or annotation; it has \['image', 'fine_label'\]"):
-        samples(dataset, transform_for("label"), NUM_LABELS)
+    with pytest.raises(ValueError, match="no column label, but image, fine_label"):
+        samples(dataset, READERS["label"], transform_for("label"))
 
 
 # --- streams

@@ -10,7 +10,7 @@ import torch
 from torchmetrics.classification import MulticlassAccuracy
 from transformers import Trainer, TrainingArguments
 
-from hf_gpvit.metrics import TopKAccuracy, accuracy
+from hf_gpvit.metrics import TopKAccuracy
 
 
 SCORES = np.array(
@@ -111,37 +111,7 @@ def test_one_by_one_and_a_last_batch():
     assert metric.compute(predictions=SCORES[2:3], references=LABELS[2:3]) == {"accuracy": 0.0, "top5_accuracy": 0.0}
 
 
-@pytest.mark.parametrize("by_default", [True, False])
-def test_state_does_not_grow(tmp_path, monkeypatch, by_default):
-    """Neither in memory nor on disk, where not even a folder is made."""
-    monkeypatch.setattr("evaluate.config.HF_METRICS_CACHE", str(tmp_path / "missing"))
-    metric = TopKAccuracy(num_labels=6, **({} if by_default else {"cache_dir": str(tmp_path / "other")}))
-    attributes = len(vars(metric))
-    for _ in range(50):
-        metric.add_batch(predictions=SCORES, references=LABELS)
-    assert metric.state.tolist() == [200, 100, 150]
-    assert len(vars(metric)) == attributes
-    assert not list(tmp_path.iterdir())
-
-
 # --- several processes
-
-
-@pytest.mark.parametrize("way", ["merge", "state"])
-def test_parts_add_up(way):
-    scores, labels = random_case(10)
-    whole = TopKAccuracy().compute(predictions=scores, references=labels)
-    parts = [TopKAccuracy(num_labels=10) for _ in range(3)]
-    for part, rows in zip(parts, (slice(0, 0), slice(0, 7), slice(7, 60)), strict=True):
-        part.add_batch(predictions=scores[rows], references=labels[rows])
-    before = parts[1].state
-    if way == "merge":
-        parts[0].merge(parts[1])
-        parts[0].merge(parts[2])
-    else:
-        parts[0].state = sum(part.state for part in parts)
-    assert torch.equal(parts[1].state, before)
-    assert parts[0].compute() == whole
 
 
 def test_merging_learns_the_number_of_classes():
@@ -151,29 +121,7 @@ def test_merging_learns_the_number_of_classes():
     assert metric.compute() == {"accuracy": 1.0}
 
 
-def test_state_is_a_copy():
-    metric = TopKAccuracy()
-    state = metric.state
-    metric.add_batch(predictions=SCORES, references=LABELS)
-    assert state.tolist() == [0, 0, 0]
-    metric.state = state
-    metric.add_batch(predictions=SCORES, references=LABELS)
-    assert state.tolist() == [0, 0, 0] and metric.state.tolist() == [4, 2, 3]
-
-
 # --- what is refused
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"num_labels": 0}, "num_labels must be at least 1, got 0"),
-        ({"num_process": 2, "process_id": 1}, "num_process must be 1, got 2"),
-    ],
-)
-def test_settings_that_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        TopKAccuracy(**settings)
 
 
 @pytest.mark.parametrize(
@@ -206,12 +154,6 @@ def test_what_does_not_fit_together():
 
 
 # --- with the libraries
-
-
-def test_loads_by_path(load_by_path):
-    metric = load_by_path(accuracy.__file__)
-    assert type(metric) is not TopKAccuracy
-    assert metric.compute(predictions=SCORES, references=LABELS) == FIGURES
 
 
 @pytest.mark.parametrize("batch_eval_metrics", [False, True])

@@ -10,7 +10,7 @@ from hypothesis import example, given, seed, settings
 from hypothesis import strategies as st
 
 from cases import Case, cases
-from hf_gpvit.data.image_processors import image_processor_for
+from hf_gpvit.data import image_processor_for
 from model_outputs import tensors
 
 

@@ -108,9 +108,9 @@ def test_accumulation_makes_as_many_steps_of_as_many_pictures(classification, tm
     seen = []
     loss = engine.TASKS["image-classification"].loss
 
-    def counted(task, model, pixel_values, labels):
-        seen.append(len(labels))
-        return loss(task, model, pixel_values, labels)
+    def counted(task, model, batch):
+        seen.append(len(batch["labels"]))
+        return loss(task, model, batch)
 
     monkeypatch.setattr(engine.TASKS["image-classification"], "loss", counted)
     train(replace(classification, gradient_accumulation_steps=2, max_steps=3))
@@ -258,8 +258,8 @@ def test_gradients_start_at_zero_in_every_step(classification, monkeypatch):
     assert [norm for _, norm in seen] == [pytest.approx(seen[0][1])] * 3
 
 
-def constant_loss(task, model, pixel_values, labels):
-    return model(pixel_values=pixel_values).logits.sum() * 0 + model.classifier.bias.sum()
+def constant_loss(task, model, batch):
+    return model(pixel_values=batch["pixel_values"]).logits.sum() * 0 + model.classifier.bias.sum()
 
 
 def test_what_is_evaluated_is_what_is_saved(classification, tmp_path, monkeypatch):
@@ -280,9 +280,9 @@ def test_what_is_evaluated_is_what_is_saved(classification, tmp_path, monkeypatc
 def test_epochs_differ_in_order_and_augmentation(classification, monkeypatch):
     seen, loss = [], engine.TASKS["image-classification"].loss
 
-    def seeing(task, model, pixel_values, labels):
-        seen.append((labels.tolist(), pixel_values.clone()))
-        return loss(task, model, pixel_values, labels)
+    def seeing(task, model, batch):
+        seen.append((batch["labels"].tolist(), batch["pixel_values"].clone()))
+        return loss(task, model, batch)
 
     monkeypatch.setattr(engine.TASKS["image-classification"], "loss", seeing)
     train(replace(classification, batch_size=3, max_steps=0, num_train_epochs=3, eval_steps=6))

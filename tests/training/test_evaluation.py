@@ -544,21 +544,6 @@ def test_pictures_that_cannot_be_read_are_left_out(broken, tmp_path):
     assert evaluate_classification(whole, skip_corrupt=True) == {"accuracy": 0.5, "num_corrupt": 0}
 
 
-def test_annotations_that_cannot_be_read(broken, tmp_path):
-    Image.new("L", (40, 40)).save(tmp_path / "mask.png")
-    features = Features({"image": ImageFeature(), "annotation": ImageFeature()})
-    columns = {"image": [broken["good"]] * 2, "annotation": [str(tmp_path / "mask.png"), broken["cut"]]}
-    dataset = Dataset.from_dict(columns, features=features)
-    with pytest.raises(ValueError, match=r"Can't read the annotation .*cut.png \(row 1\)"):
-        evaluate_segmentation(dataset)
-
-
-def test_a_missing_picture():
-    dataset = Dataset.from_dict({"image": [red([[0, 1]]), None], "label": [0, 0]})
-    with pytest.raises(ValueError, match="Can't read the image in row 1: there is none"):
-        evaluate_classification(dataset)
-
-
 def test_nothing_to_evaluate_on(broken):
     with pytest.raises(ValueError, match=r"no samples to evaluate on \(2 corrupt ones were left out\)"):
         evaluate_classification(classification_files(broken["cut"], broken["text"]), skip_corrupt=True)
@@ -571,25 +556,6 @@ def test_a_label_that_is_no_class(broken, label):
     dataset = classification_files(*[broken["good"]] * 3, labels=[0, 1, label])
     with pytest.raises(ValueError, match=rf"image .*good.png \(row 2\) has the label {label}; num_labels is 4"):
         evaluate_classification(dataset)
-
-
-def test_an_annotation_id_that_is_no_class():
-    dataset = segmentation_dataset(([[0, 1]], [[0, 1]]), ([[0, 1]], [[0, 4]]))
-    with pytest.raises(ValueError, match=r"annotation in row 1 has the class ids \[4\], but num_labels is 4"):
-        evaluate_segmentation(dataset)
-
-
-def test_an_annotation_of_another_size():
-    dataset = segmentation_dataset(([[0, 1]], [[0, 1]]), ([[0, 1, 1]], [[0, 1]]))
-    with pytest.raises(ValueError, match="annotation in row 1 has 2x1 pixels, but its image has 3x1"):
-        evaluate_segmentation(dataset)
-
-
-def test_a_missing_annotation():
-    annotations = [Image.new("L", (2, 1)), None]
-    dataset = Dataset.from_dict({"image": [red([[0, 1]])] * 2, "annotation": annotations})
-    with pytest.raises(ValueError, match="image in row 1 has no annotation"):
-        evaluate_segmentation(dataset)
 
 
 def test_arguments_that_are_refused():

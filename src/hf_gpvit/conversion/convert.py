@@ -49,7 +49,7 @@ def convert_checkpoint(checkpoint: str | PathLike | Mapping[str, Any], ema: bool
     task = _task(family, state_dict)
     config = _config(family, task, state_dict)
     model = family.MODEL_CLASSES[task](config)
-    rules = family.NAMES + (heads.NAMES[config.decode_head_type] if task == "semantic-segmentation" else [])
+    rules = family.NAMES + heads.NAMES.get(_decode_head_type(state_dict), [])
     model.load_state_dict(_converted(state_dict, rules, model.state_dict()))
     return model.eval()
 
@@ -93,8 +93,9 @@ def _config(family, task: str, state_dict: Mapping[str, torch.Tensor]) -> PreTra
         fields["id2label"] = load_label_set(heads.LABEL_SETS[task, num_labels]).id2label
     else:
         fields["num_labels"] = num_labels
-    if task == "semantic-segmentation":
-        fields["decode_head_type"] = _decode_head_type(state_dict)
+    decode_head_type = _decode_head_type(state_dict)
+    if decode_head_type is not None:
+        fields["decode_head_type"] = decode_head_type
         fields |= family.SEGMENTATION_FIELDS[preset]
         fields |= family.SEGMENTATION_FIELDS_BY_CLASSES.get((preset, num_labels), {})
     return family.CONFIG_CLASS.from_preset(preset, **fields)
@@ -126,7 +127,10 @@ def _image_size(family, state_dict: Mapping[str, torch.Tensor]) -> int:
     return isqrt(shape[1]) * stride
 
 
-def _decode_head_type(state_dict: Mapping[str, torch.Tensor]) -> str:
+def _decode_head_type(state_dict: Mapping[str, torch.Tensor]) -> str | None:
+    """The decode head's type; None where there is no decode head."""
+    if heads.CLASSIFIER not in state_dict:
+        return None
     for decode_head_type, signature in heads.HEAD_SIGNATURE.items():
         if signature in state_dict:
             return decode_head_type

@@ -13,7 +13,6 @@ from ..command_line import command_parser, ending_errors
 from ..data import image_processor_for
 from ..files import atomic_folder, check_replaceable
 from ..inference import describe_picture, load_picture
-from ..registration import architecture_task
 from ..saved_models import load_image_processor, load_model, task_of
 from .convert import convert_checkpoint
 from .gpvit import PRESET_BY_SIZE
@@ -56,8 +55,7 @@ def release_of(model: PreTrainedModel) -> Release | None:
     config = model.config
     if config.model_type != "gpvit":
         return None
-    is_segmentor = architecture_task(type(model).__name__) == "semantic-segmentation"
-    kind = (PRESET_BY_SIZE.get(config.hidden_size), config.decode_head_type if is_segmentor else None)
+    kind = (PRESET_BY_SIZE.get(config.hidden_size), config.decode_head_type if hasattr(model, "decode_head") else None)
     dataset = {1000: "imagenet-1k", 150: "ade20k"}.get(config.num_labels)
     releases = (each for each in RELEASES if (each.variant, each.decode_head_type, each.dataset) == (*kind, dataset))
     return next(releases, None)

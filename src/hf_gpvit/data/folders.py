@@ -14,7 +14,8 @@ from transformers.utils import logging
 
 from ..extras import import_extra
 from ..files import printable
-from .pictures import UnreadablePictureError, naming_unreadable, opened_picture
+from .pictures import MASK_MODES, UnreadablePictureError, naming_unreadable, opened_picture
+from .transforms import IGNORE_INDEX
 
 
 datasets = import_extra("datasets")
@@ -23,9 +24,6 @@ logger = logging.get_logger(__name__)
 TEST_FOLDERS = ("test", "val", "valid", "validation")
 MASK_FOLDERS = ("masks", "annotations")
 PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-# "I" is what Pillow before 11 calls a 16-bit PNG.
-MASK_MODES = ("L", "P", "I;16", "I")
-IGNORE_INDEX = 255
 TEST_PART = 0.2
 SHOWN = 3
 

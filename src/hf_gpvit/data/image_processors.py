@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The papers' test-time preprocessing as transformers' own image processors."""
 
-from transformers import BaseImageProcessor, PreTrainedModel, SegformerImageProcessor, ViTImageProcessor
+from transformers import BaseImageProcessor, PreTrainedConfig, SegformerImageProcessor, ViTImageProcessor
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
 
-from ..registration import architecture_task
 from .labels import load_label_set
 
 
@@ -16,35 +15,17 @@ SEGMENTATION_SIDE = 512
 SEGMENTATION_MAX_RATIO = 4
 
 
-def image_processor_for(
-    model: PreTrainedModel, image_size: int | tuple[int, int] | None = None, crop_ratio: float | None = None
-) -> BaseImageProcessor:
-    """The image processor that feeds `model` as its paper does at test time.
+def cropping_processor(
+    config: PreTrainedConfig, image_size: int | tuple[int, int] | None = None, crop_ratio: float | None = None
+) -> ViTImageProcessor:
+    """Shorter side resized bicubically, and a centre crop of `image_size`, which is `crop_ratio` of that side.
 
-    Classifiers and trunks: shorter side resized bicubically, centre crop of `image_size` (by default the config's),
-    which is `crop_ratio` of the shorter side (by default the paper's: 0.875 for GPViT, 0.9 for HRViT).
-    Segmentors: fitted into `image_size` (by default 512, of two sides the shorter) x four times that with the ratio
-    kept; a segmentor with ADE20K's labels also reduces them by one (0 becomes 255, ignored). Pixels are normalised
-    with ImageNet's mean and standard deviation.
-
-    The built-in class can't round the resized sides up to multiples of 32, as the official ADE20K evaluation does
-    with a second resize; the model takes any size without it.
-
-    Raises:
-        ValueError: the model is of another family.
+    The defaults are the config's `image_size`, and the paper's ratio. See `hf_gpvit.data.image_processor_for`.
     """
-    if model.config.model_type not in CROP_RATIO:
-        raise ValueError(f"model must be of a type in {list(CROP_RATIO)}, got {model.config.model_type!r}.")
-    if architecture_task(type(model).__name__) == "semantic-segmentation":
-        side = min(_sides(image_size or SEGMENTATION_SIDE))
-        return SegformerImageProcessor(
-            size={"shortest_edge": side, "longest_edge": SEGMENTATION_MAX_RATIO * side},
-            default_to_square=False,
-            do_reduce_labels=model.config.id2label == load_label_set("ade20k").id2label,
-        )
-    height, width = _sides(image_size or model.config.image_size)
+    _check_family(config)
+    height, width = _sides(image_size or config.image_size)
     return ViTImageProcessor(
-        size={"shortest_edge": int(max(height, width) / (crop_ratio or CROP_RATIO[model.config.model_type]))},
+        size={"shortest_edge": int(max(height, width) / (crop_ratio or CROP_RATIO[config.model_type]))},
         default_to_square=False,
         do_center_crop=True,
         crop_size={"height": height, "width": width},
@@ -52,6 +33,32 @@ def image_processor_for(
         image_mean=IMAGENET_DEFAULT_MEAN,
         image_std=IMAGENET_DEFAULT_STD,
     )
+
+
+def fitting_processor(
+    config: PreTrainedConfig, image_size: int | tuple[int, int] | None = None
+) -> SegformerImageProcessor:
+    """Fits the whole picture into `image_size`, by default 512, of two sides the shorter, times four times that."""
+    _check_family(config)
+    side = min(_sides(image_size or SEGMENTATION_SIDE))
+    return SegformerImageProcessor(
+        size={"shortest_edge": side, "longest_edge": SEGMENTATION_MAX_RATIO * side},
+        default_to_square=False,
+        do_reduce_labels=config.id2label == load_label_set("ade20k").id2label,
+    )
+
+
+def size_after(image_processor: BaseImageProcessor) -> tuple[int, int]:
+    """Height and width of what the image processor makes of a square image."""
+    is_cropped = getattr(image_processor, "do_center_crop", False)
+    size = image_processor.crop_size if is_cropped else image_processor.size
+    side = size.get("shortest_edge")
+    return (side, side) if side else (size["height"], size["width"])
+
+
+def _check_family(config: PreTrainedConfig) -> None:
+    if config.model_type not in CROP_RATIO:
+        raise ValueError(f"model must be of a type in {list(CROP_RATIO)}, got {config.model_type!r}.")
 
 
 def _sides(image_size: int | tuple[int, int]) -> tuple[int, int]:

@@ -11,14 +11,13 @@ from typing import Any
 from ..extras import import_extra
 from .folders import load_folder
 from .labels import load_label_set
-from .shapes import CLASS_NAMES, SCENE_NAMES, load_shapes
+from .rows import check_holds_pictures
+from .shapes import NAMES, load_shapes
 
 
 datasets = import_extra("datasets")
 
-TARGETS = {"image-classification": "label", "semantic-segmentation": "annotation"}
 EVAL_SPLITS = ("test", "validation", "val")
-SHAPES_NAMES = {"image-classification": SCENE_NAMES, "semantic-segmentation": CLASS_NAMES}
 # Test scenes of another seed than the training's, so that they are unseen.
 TRAIN_SCENES, TEST_SCENES = {"num_scenes": 4000, "seed": 0}, {"num_scenes": 300, "seed": 1}
 HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
@@ -30,8 +29,8 @@ class LoadedData:
 
     Attributes:
         train, test: `datasets.Dataset`, or `datasets.IterableDataset` when streamed, with the columns `image` (PIL
-            images of any size and mode), and `label` (ClassLabel) or `annotation` (PIL images of class ids). `train`
-            is None if no split to train on was asked for.
+            images of any size and mode) and the task's `target_column`: `label` (ClassLabel) or `annotation` (PIL
+            images of class ids). `train` is None if no split to train on was asked for.
         class_names: Names of the classes in the order of their ids.
         test_source: What `test` is, for those who read its figures: `dataset` (see `public_name`) and `split`.
     """
@@ -44,7 +43,7 @@ class LoadedData:
 
 def load_data(
     source: str,
-    task: str,
+    task: Any,
     *,
     name: str | None = None,
     train_split: str | None = "train",
@@ -62,14 +61,14 @@ def load_data(
         source: "shapes" (the drawn scenes of `load_shapes`: 4000 and 300), a folder of pictures as `load_folder` takes
             it, a folder of parquet files (`train-*.parquet`, or `train/*.parquet`, there or one folder below), or the
             name of a dataset on the Hub.
-        task: "image-classification" or "semantic-segmentation".
+        task: One of the classes in `hf_gpvit.tasks.TASKS`.
         name: Configuration of a dataset of parquet files or on the Hub.
         train_split: Split to train on. Splits may be sliced and added: "train[:90%]", "train+validation". None: there
             is nothing to train, and the dataset needs no such split.
         eval_split: Split to test on. Default: the first of test, validation and val that is there.
         image_column: Column of the pictures. Default "image".
         target_column: Column of the classes (ClassLabel, or with `class_names` also numbers or names), or of the
-            pictures of class ids. Default "label" or "annotation".
+            pictures of class ids. Default: the task's, "label" or "annotation".
         class_names: The names in the order of their ids, or a label set of `hf_gpvit.data.labels` ("ade20k", "camvid",
             "cityscapes"), also as the only one of a list. Default: those of the ClassLabel column, of the folder or of
             the scenes.
@@ -80,11 +79,9 @@ def load_data(
             other sources are found when they are decoded: `TrainingSamples` has the same argument.
 
     Raises:
-        ValueError: `task` is unknown; the source can't be found, read or streamed; a split, a column or the class
+        ValueError: The source can't be found, read or streamed; a split, a column or the class
             names are missing or of the wrong kind.
     """
-    if task not in TARGETS:
-        raise ValueError(f"task must be one of {', '.join(TARGETS)}, got {task!r}.")
     given_names = _given_names(class_names)
     if _is_own(source):
         if streaming or name is not None:
@@ -95,16 +92,19 @@ def load_data(
         parts, own_names = _load_with_datasets(source, name, streaming), None
     if eval_split is None:
         eval_split = _eval_split(parts, source)
-    columns = {image_column: "image", target_column or TARGETS[task]: TARGETS[task]}
-    train, test = (
-        _typed(_columns(_split(parts, split, source), columns, source), task, columns, given_names, source)
-        if split is not None
-        else None
-        for split in (train_split, eval_split)
-    )
-    names = given_names or own_names or default_class_names
-    if task == "image-classification":
-        names = (test if train is None else train).features["label"].names
+    target_column = target_column or task.target_column
+    columns = {image_column: "image", target_column: task.target_column}
+
+    def part(split: str):
+        dataset = _columns(_split(parts, split, source), columns, source)
+        dataset = task.typed(dataset, target_column, given_names, source)
+        check_holds_pictures(dataset.features.get("image"), image_column, source)
+        return dataset
+
+    train = None if train_split is None else part(train_split)
+    test = part(eval_split)
+    target = (test if train is None else train).features[task.target_column]
+    names = getattr(target, "names", None) or given_names or own_names or default_class_names
     if names is None:
         raise ValueError(
             f"{source!r} doesn't say what its class ids mean: give class_names, a list of the names in the order of "
@@ -150,13 +150,13 @@ def _is_own(source: str) -> bool:
     return not HUB_NAME.fullmatch(source)
 
 
-def _load_own(source: str, task: str, skip_corrupt: bool, wanted: str) -> tuple[dict, list[str]]:
+def _load_own(source: str, task: Any, skip_corrupt: bool, wanted: str) -> tuple[dict, list[str]]:
     if source == "shapes":
         parts = {"test": load_shapes(**TEST_SCENES)}
         if "train" in wanted:  # drawing them takes a while
             parts = {"train": load_shapes(**TRAIN_SCENES)} | parts
-        return parts, list(SHAPES_NAMES[task])
-    return load_folder(source, task, skip_corrupt)
+        return parts, list(NAMES[task.target_column])
+    return load_folder(source, task.name, skip_corrupt)
 
 
 def _load_with_datasets(source: str, name: str | None, streaming: bool) -> dict:
@@ -213,27 +213,3 @@ def _columns(dataset, columns: dict[str, str], source: str):
     renamed = {column: new for column, new in columns.items() if column != new}
     dataset = dataset.select_columns(list(columns))
     return dataset.rename_columns(renamed) if renamed else dataset
-
-
-def _typed(dataset, task: str, columns: dict[str, str], names: list[str] | None, source: str):
-    """The dataset after a look at the types of its columns; with names of classes as they are given."""
-    for column, new in columns.items():
-        feature = dataset.features[new]
-        if new != "label" and not isinstance(feature, datasets.Image):
-            raise ValueError(f"The column {column} of {source!r} must hold pictures (datasets.Image), got {feature}.")
-    return dataset if task == "semantic-segmentation" else _with_labels(dataset, names, source)
-
-
-def _with_labels(dataset, names: list[str] | None, source: str):
-    feature = dataset.features["label"]
-    is_class = isinstance(feature, datasets.ClassLabel) and feature.names is not None
-    if is_class and names in (None, feature.names):
-        return dataset
-    if names is None or not isinstance(feature, (datasets.ClassLabel, datasets.Value)):
-        raise ValueError(
-            f"The target column of {source!r} must be a ClassLabel, got {feature}; numbers or names of classes will "
-            "do if class_names says which there are."
-        )
-    if is_class and len(names) != len(feature.names):
-        raise ValueError(f"class_names has {len(names)} names, but {source!r} has {len(feature.names)} classes.")
-    return dataset.cast_column("label", datasets.ClassLabel(names=names))

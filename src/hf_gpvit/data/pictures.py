@@ -19,6 +19,8 @@ FORMATS = (
     *("IMT", "JPEG", "JPEG2000", "MCIDAS", "MPO", "MSP", "PCD", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI"),
     *("SPIDER", "SUN", "TGA", "TIFF", "WEBP", "XBM", "XPM", "XVTHUMB"),
 )
+# Of masks: one channel of class ids. "I" is what Pillow before 11 calls a 16-bit PNG.
+MASK_MODES = ("L", "P", "I;16", "I")
 _EPS_BEGINNINGS = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 _GREATEST_OF_16_BITS = 65535
 _SCALED_TO_8_BITS = (np.arange(_GREATEST_OF_16_BITS + 1) / 257).round().astype(np.uint8)

@@ -19,7 +19,7 @@ from transformers.utils import logging
 
 from ..extras import import_extra
 from .pictures import UnreadablePictureError
-from .rows import RowReader, undecoded
+from .rows import RowReader
 
 
 split_dataset_by_node = import_extra("datasets.distributed").split_dataset_by_node
@@ -30,30 +30,28 @@ BLOCK_SIZE = 1000
 
 
 class TrainingSamples(torch.utils.data.Dataset):
-    """A dataset as samples to train on: `{"pixel_values": (3, H, W) float, "labels": ..., "num_corrupt": 0 or 1}`.
+    """A dataset as samples to train on: dicts of what the model takes by name, and `num_corrupt`, 0 or 1.
 
-    `labels` is a class id, or (H, W) int64 class ids with 255 where nothing is to be learned. The augmentation of a
+    The augmentation of a
     sample is a function of (`seed`, epoch, index); torch's random state is left as it was.
 
     Args:
-        dataset: `datasets.Dataset` with the columns `image`, and `label` (class ids) or `annotation` (pictures of
-            class ids), such as `load_data` gives.
-        transform: `ClassificationTransform`, `SegmentationTransform` or a callable of the same arguments. Its random
-            numbers must be torch's.
-        num_labels: Number of classes.
+        dataset: `datasets.Dataset` with the columns of `reader`, such as `load_data` gives.
+        reader: Reads the rows: that of the task.
+        transform: Augments what was read: that of the task, or a callable of the same arguments. Its random numbers
+            must be torch's.
         seed: At least 0. Default 0.
         skip_corrupt: What to do about a picture that can't be decoded: raise, or put the next readable sample in its
             place, with `num_corrupt` 1. Default False: raise.
 
     Raises:
-        ValueError: The columns are missing; on access: a picture can't be decoded; an annotation is missing, has
-            several channels, an id that is neither below `num_labels` nor 255, or another size than its image; a label
-            is out of range. The message names the file, or the row where there is none.
+        ValueError: The columns are missing; on access: a picture can't be decoded, or its target is missing or wrong.
+            The message names the file, or the row where there is none.
     """
 
-    def __init__(self, dataset, transform: Callable, num_labels: int, seed: int = 0, skip_corrupt: bool = False):
-        self.reader = _reader(dataset, transform, num_labels)
-        self.dataset = undecoded(dataset, self.reader.target)
+    def __init__(self, dataset, reader: RowReader, transform: Callable, seed: int = 0, skip_corrupt: bool = False):
+        self.reader = reader
+        self.dataset = reader.undecoded(dataset)
         self.transform = transform
         self.seed = seed
         self.skip_corrupt = skip_corrupt
@@ -71,7 +69,7 @@ class TrainingSamples(torch.utils.data.Dataset):
         index = range(len(self))[index]
         image, target, num_corrupt = self._read(index)
         with _random_state(self.seed, self._epoch.item(), index):
-            return _sample(self.transform, image, target) | {"num_corrupt": num_corrupt}
+            return self.reader.sample(self.transform, image, target) | {"num_corrupt": num_corrupt}
 
     def _read(self, index: int) -> tuple[Image.Image, Any, int]:
         """Decoded picture and target of the first readable row from `index` on, and whether that is another one."""
@@ -100,8 +98,8 @@ class StreamedSamples(torch.utils.data.IterableDataset):
     sample, by reading the current block again. They follow what is yielded in one process; workers have copies.
 
     Args:
-        dataset: `datasets.IterableDataset` with the columns and known features of `TrainingSamples`' one.
-        transform, num_labels, seed: As in `TrainingSamples`.
+        dataset: `datasets.IterableDataset` with the columns of `TrainingSamples`' one.
+        reader, transform, seed: As in `TrainingSamples`.
         skip_corrupt: Skip pictures that can't be decoded rather than raise. Default False.
         process_index, num_processes: Which part of the stream this process reads. Default: all of it.
 
@@ -112,15 +110,15 @@ class StreamedSamples(torch.utils.data.IterableDataset):
     def __init__(
         self,
         dataset,
+        reader: RowReader,
         transform: Callable,
-        num_labels: int,
         seed: int = 0,
         skip_corrupt: bool = False,
         process_index: int = 0,
         num_processes: int = 1,
     ):
-        self.reader = _reader(dataset, transform, num_labels)
-        dataset = undecoded(dataset, self.reader.target)
+        self.reader = reader
+        dataset = reader.undecoded(dataset)
         if num_processes > 1:
             dataset = split_dataset_by_node(dataset, process_index, num_processes)
         self.dataset = dataset
@@ -155,7 +153,7 @@ class StreamedSamples(torch.utils.data.IterableDataset):
                 num_corrupt += 1
                 continue
             with _random_state(self.seed, epoch, _fingerprint(row["image"])):
-                sample = _sample(self.transform, image, target)
+                sample = self.reader.sample(self.transform, image, target)
             yield sample | {"num_corrupt": num_corrupt}
             num_corrupt, empty = 0, False
         if num_corrupt and empty:
@@ -177,21 +175,6 @@ class StreamedSamples(torch.utils.data.IterableDataset):
                 self._state = {"epoch": epoch, "start": start, "block": number, "position": position + 1}
                 yield f"row {number * BLOCK_SIZE + order[position]} of this worker's part", block[order[position]]
             start, number, done = following, number + 1, 0
-
-
-def _reader(dataset, transform: Callable, num_labels: int) -> RowReader:
-    columns = list(dataset.features or ())
-    target = next((name for name in ("annotation", "label") if name in columns), None)
-    if "image" not in columns or target is None:
-        raise ValueError(f"dataset must have the columns image, and label or annotation; it has {columns}.")
-    return RowReader(target, num_labels, getattr(transform, "reduce_labels", False), split=dataset.split)
-
-
-def _sample(transform: Callable, image: Image.Image, target: torch.Tensor | int) -> dict[str, Any]:
-    if isinstance(target, torch.Tensor):
-        pixel_values, labels = transform(image, target)
-        return {"pixel_values": pixel_values, "labels": labels}
-    return {"pixel_values": transform(image), "labels": target}
 
 
 def _fingerprint(picture: dict) -> int:

@@ -30,6 +30,8 @@ OUTLINES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 }
 SCENE_NAMES = tuple(OUTLINES)
 CLASS_NAMES = ("ground", *OUTLINES)
+# By the column of their ids.
+NAMES = {"label": SCENE_NAMES, "annotation": CLASS_NAMES}
 # Lengths are in units of the image's side, hues in turns of the colour wheel.
 RADIUS = (0.22, 0.4)
 HUE_SPREAD = 0.15

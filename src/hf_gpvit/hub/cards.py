@@ -8,40 +8,18 @@ import os
 from pathlib import Path, PureWindowsPath
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from transformers import (
-    AutoBackbone,
-    AutoModel,
-    AutoModelForImageClassification,
-    AutoModelForSemanticSegmentation,
-    BaseImageProcessor,
-    PreTrainedModel,
-)
+from transformers import BaseImageProcessor, PreTrainedModel
 
 from ..costs import count_costs
-from ..data.image_processors import image_processor_for
+from ..data.image_processors import size_after
 from ..extras import import_extra
 from ..registration import MODEL_CLASSES
 from ..saved_models import auto_class_of
+from ..tasks import image_processor_for, task_called_by
 
 
-# The Hub's names.
-TASKS = {
-    AutoModel: "image-feature-extraction",
-    AutoBackbone: "image-feature-extraction",
-    AutoModelForImageClassification: "image-classification",
-    AutoModelForSemanticSegmentation: "image-segmentation",
-}
-
-# What a card shows of an evaluation, in this order.
-METRICS = {
-    "image-feature-extraction": {},
-    "image-classification": {"accuracy": "Top-1 accuracy", "top5_accuracy": "Top-5 accuracy"},
-    "image-segmentation": {
-        "mean_iou": "Mean IoU",
-        "mean_accuracy": "Mean accuracy of the classes",
-        "overall_accuracy": "Accuracy of the pixels",
-    },
-}
+# What trunks and backbones, which have no task, do in the Hub's words.
+FEATURE_EXTRACTION = "image-feature-extraction"
 
 PAPERS = {"gpvit": "arxiv:2212.06795", "hrvit": "arxiv:2111.01236"}
 
@@ -72,16 +50,17 @@ def model_card(
     """
     jinja2 = import_extra("jinja2", "hub")
     auto_class = auto_class_of(type(checked_model(model)))
-    task, family = TASKS[auto_class], model.config.model_type
+    task, family = task_called_by(type(model).__name__), model.config.model_type
+    pipeline, shown = task.pipeline if task else FEATURE_EXTRACTION, figures_of(type(model))
     if recipe is not None and not Path(recipe).is_file():
         raise FileNotFoundError(f"recipe must be a YAML file, but there is no file {recipe}.")
     figures, origin = ({}, {}) if metrics is None else checked_metrics(metrics)
     dataset = dataset and dataset_name(dataset)
-    results = {} if metrics is None else _results(figures, task)
+    results = {} if metrics is None else _results(figures, shown)
     if metrics is not None and not origin.setdefault("dataset", dataset):
         raise ValueError("metrics need the dataset that they were measured on: give its name as dataset.")
     image_processor = image_processor or image_processor_for(model)
-    height, width = _image_size(image_processor)
+    height, width = size_after(image_processor)
     costs = count_costs(model, height, width)
     title = model_name.rpartition("/")[2]
     environment = jinja2.Environment(
@@ -92,9 +71,9 @@ def model_card(
         keep_trailing_newline=True,
     )
     text = environment.get_template("card.md").render(
-        card_data=_card_data(title, task, family, results, origin, dataset, license).to_yaml(),
+        card_data=_card_data(title, pipeline, family, results, shown, origin, dataset, license).to_yaml(),
         family=family,
-        task=task,
+        task=pipeline,
         auto_class=auto_class.__name__,
         title=title,
         model_name=model_name,
@@ -104,7 +83,7 @@ def model_card(
         origin=origin,
         has_recipe=recipe is not None,
         has_onnx=onnx,
-        results={METRICS[task][name]: value for name, value in results.items()},
+        results={shown[name]: value for name, value in results.items()},
         num_parameters=model.num_parameters(),
         gmac=costs.macs / 1e9,
         memory=(costs.weight_bytes + costs.activation_bytes) / 2**20,
@@ -129,9 +108,10 @@ def checked_model(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def task_of_class(model_class: type[PreTrainedModel]) -> str:
-    """The Hub's name for what models of this class do."""
-    return TASKS[auto_class_of(model_class)]
+def figures_of(model_class: type[PreTrainedModel]) -> dict[str, str]:
+    """The figures that the cards of models of this class show, in this order: what they are called there, by name."""
+    task = task_called_by(model_class.__name__)
+    return task.figures if task else {}
 
 
 def checked_metrics(
@@ -171,11 +151,11 @@ def dataset_name(dataset: str) -> str:
     return path.name if is_path or dataset.endswith("/") else dataset
 
 
-def _results(figures: dict[str, float], task: str) -> dict[str, float]:
+def _results(figures: dict[str, float], shown: dict[str, str]) -> dict[str, float]:
     """What the card shows of the figures."""
-    names = [name for name in METRICS[task] if name in figures]
+    names = [name for name in shown if name in figures]
     if not names:
-        valid = ", ".join(METRICS[task]) or "left out for a model without a head"
+        valid = ", ".join(shown) or "left out for a model without a head"
         raise ValueError(f"metrics must be those of the model's task ({valid}), got {', '.join(figures) or 'none'}.")
     results = {name: figures[name] for name in names if not math.isnan(figures[name])}
     for name, value in results.items():
@@ -186,21 +166,22 @@ def _results(figures: dict[str, float], task: str) -> dict[str, float]:
 
 def _card_data(
     title: str,
-    task: str,
+    pipeline: str,
     family: str,
     results: dict[str, float],
+    shown: dict[str, str],
     origin: dict[str, str],
     dataset: str | None,
     license: str,
 ) -> ModelCardData:
     evaluations = [
         EvalResult(
-            task_type=task,
+            task_type=pipeline,
             dataset_type=origin["dataset"],
             dataset_name=origin["dataset"],
             dataset_split=origin.get("split"),
             metric_type=name,
-            metric_name=METRICS[task][name],
+            metric_name=shown[name],
             metric_value=value,
         )
         for name, value in results.items()
@@ -208,7 +189,7 @@ def _card_data(
     return ModelCardData(
         license=license,
         library_name="transformers",
-        pipeline_tag=task,
+        pipeline_tag=pipeline,
         tags=[family, PAPERS[family]],
         base_model=origin.get("base_model"),
         # the Hub takes others for broken links
@@ -217,11 +198,3 @@ def _card_data(
         model_name=title if evaluations else None,
         eval_results=evaluations or None,
     )
-
-
-def _image_size(image_processor: BaseImageProcessor) -> tuple[int, int]:
-    """Height and width of what the image processor makes of a square image."""
-    is_cropped = getattr(image_processor, "do_center_crop", False)
-    size = image_processor.crop_size if is_cropped else image_processor.size
-    side = size.get("shortest_edge")
-    return (side, side) if side else (size["height"], size["width"])

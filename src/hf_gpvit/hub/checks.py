@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from ..files import one_line, read_json
 from ..saved_models import class_and_config
 from ..weights import check_finite, check_weights, read_weights, weight_files
-from .cards import METRICS, checked_metrics, dataset_name, task_of_class
+from .cards import checked_metrics, dataset_name, figures_of
 
 
 def check_hub_folder(folder: Path) -> None:
@@ -93,23 +93,23 @@ def _has_results(folder: Path) -> bool:
         results = ModelCard.load(path).data.eval_results or []
     except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
         raise ValueError(f"{path} is no model card: {error}") from error
-    return any(result.metric_type in METRICS[_task(folder)] for result in results)
+    return any(result.metric_type in _shown(folder) for result in results)
 
 
 def _has_figures(folder: Path) -> bool:
     """Whether metrics.json has any that the card shows."""
     path = folder / "metrics.json"
     figures, _ = checked_metrics(path) if path.is_file() else ({}, {})
-    return any(not math.isnan(figures.get(name, math.nan)) for name in METRICS[_task(folder)])
+    return any(not math.isnan(figures.get(name, math.nan)) for name in _shown(folder))
 
 
 def _metrics_of(folder: Path) -> str:
-    return " or ".join(METRICS[_task(folder)]) or "anything to show, and can't have any without a head"
+    return " or ".join(_shown(folder)) or "anything to show, and can't have any without a head"
 
 
-def _task(folder: Path) -> str:
+def _shown(folder: Path) -> dict[str, str]:
     model_class, _ = class_and_config(folder)
-    return task_of_class(model_class)
+    return figures_of(model_class)
 
 
 def known_of_training(folder: Path, dataset: str | None, license: str | None) -> dict[str, Any]:

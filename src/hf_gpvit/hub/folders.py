@@ -11,9 +11,9 @@ from pathlib import Path
 from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.dynamic_module_utils import get_relative_import_files
 
-from ..data.image_processors import image_processor_for
 from ..files import atomic_folder, write_metrics
 from ..registration import MODEL_CLASSES
+from ..tasks import image_processor_for
 from .cards import checked_metrics, checked_model, model_card
 from .onnx_export import export_onnx
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training on Accelerate, by recipes, and how good the result is."""
 
-from .building import AUTO_CLASSES, build_model
+from ..saved_models import AUTO_CLASSES
+from .building import build_model
 from .engine import TrainingStopped, train
 from .evaluation import evaluate_model
 from .recipe import ClassificationRecipe, SegmentationRecipe, load_recipe

@@ -9,7 +9,8 @@ from safetensors import SafetensorError
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..registration import MODEL_CLASSES
-from ..saved_models import AUTO_CLASSES, presets, read_config
+from ..saved_models import presets, read_config
+from ..tasks import find_task
 from ..weights import check_finite
 
 
@@ -34,19 +35,18 @@ def build_model(
         ValueError: `task` or a field is unknown, or the pretrained weights don't fit their own config.
         OSError: `model` is neither a preset nor a model.
     """
-    if task not in AUTO_CLASSES:
-        raise ValueError(f"task must be one of {', '.join(AUTO_CLASSES)}, got {task!r}.")
+    auto_class = find_task(task).auto_class
     names = {"id2label": dict(enumerate(class_names))}  # the config derives label2id
     if model not in presets():
         try:
-            return _pretrained(model, task, names, fields)
+            return _pretrained(model, auto_class, names, fields)
         except OSError as error:
             raise OSError(f"{model!r} is no preset ({', '.join(presets())}), and not to be loaded: {error}") from error
     config_class = presets()[model]
     _check_fields(model, config_class, fields)
     if image_size is not None:
         fields["image_size"] = image_size
-    return AUTO_CLASSES[task].from_config(config_class.from_preset(model, **names, **fields))
+    return auto_class.from_config(config_class.from_preset(model, **names, **fields))
 
 
 def _check_fields(model: str, config: PreTrainedConfig | type[PreTrainedConfig], fields: dict) -> None:
@@ -55,12 +55,12 @@ def _check_fields(model: str, config: PreTrainedConfig | type[PreTrainedConfig],
         raise ValueError(f"The config of {model!r} has no {', '.join(unknown)}.")
 
 
-def _pretrained(model: str, task: str, names: dict, fields: dict) -> PreTrainedModel:
+def _pretrained(model: str, auto_class: type, names: dict, fields: dict) -> PreTrainedModel:
     config = read_config(model)
     _check_fields(model, config, fields)
     options = {"ignore_mismatched_sizes": True, "output_loading_info": True, "trust_remote_code": False}
     try:
-        pretrained, loading = AUTO_CLASSES[task].from_pretrained(model, **options, **names, **fields)
+        pretrained, loading = auto_class.from_pretrained(model, **options, **names, **fields)
     except SafetensorError as error:
         raise ValueError(f"The weights of {model!r} are broken: {error}") from error
     lost = [name for name, *_ in loading["mismatched_keys"] if not name.startswith(HEADS)]

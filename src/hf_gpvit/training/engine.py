@@ -21,13 +21,14 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..data.loading import is_hub_name, load_data
 from ..data.samples import StreamedSamples, TrainingSamples
 from ..extras import import_extra
 from ..files import atomic_folder, remove_partial, write_metrics
 from ..hub.push import NotPublished, prepare_repo, push_model
+from ..tasks import TASKS
 from .building import build_model
 from .checkpoints import Checkpoints
 from .evaluation import evaluate_model
@@ -35,7 +36,6 @@ from .parameter_groups import parameter_groups
 from .recipe import Recipe, load_recipe
 from .run_log import RunLog, plot_curves
 from .schedule import learning_rate_factor
-from .tasks import TASKS
 
 
 accelerate = import_extra("accelerate")
@@ -125,7 +125,7 @@ class Engine:
         with self.accelerator.main_process_first():
             data = load_data(
                 recipe.dataset,
-                recipe.task,
+                TASKS[recipe.task],
                 name=recipe.dataset_name,
                 train_split=recipe.train_split,
                 eval_split=recipe.eval_split,
@@ -160,7 +160,7 @@ class Engine:
             raise ValueError(f"ema_decay must be 0 where weights are shared out (FSDP), got {recipe.ema_decay}.")
         # shards can't be evaluated, nor saved as a model
         self.whole = copy.deepcopy(model).to(self.accelerator.device) if self.sharded else None
-        loader = self._build_loader()
+        loader = self._build_loader(model.config)
         self._count_steps()
         decay, head_factor = (recipe.weight_decay, recipe.no_decay), recipe.head_learning_rate_factor
         optimizer = torch.optim.AdamW(parameter_groups(model, recipe.learning_rate, *decay, head_factor))
@@ -183,9 +183,10 @@ class Engine:
             average = get_ema_multi_avg_fn(recipe.ema_decay)
             self.average = AveragedModel(self.unwrapped, multi_avg_fn=average, use_buffers=True)
 
-    def _build_loader(self) -> DataLoader:
+    def _build_loader(self, config: PreTrainedConfig) -> DataLoader:
         recipe = self.recipe
-        what = (self.task.transform(self.image_processor), len(self.class_names), recipe.seed, recipe.skip_corrupt)
+        reader = self.task.reader(config, self.image_processor, self.train_set.split)
+        what = (reader, self.task.transform(self.image_processor), recipe.seed, recipe.skip_corrupt)
         if recipe.streaming:
             process = (self.accelerator.process_index, self.accelerator.num_processes)
             self.samples = StreamedSamples(self.train_set, *what, *process)
@@ -202,6 +203,7 @@ class Engine:
             # every start of an epoch draws from it: a run that goes on amid one would have drawn once more than others
             generator=torch.Generator(),
             worker_init_fn=leave_process_group,
+            collate_fn=self.task.collate,
         )
 
     def _batch_size_of_process(self) -> int:
@@ -315,7 +317,7 @@ class Engine:
         self.model.train()
         batch = accelerate.utils.send_to_device(batch, self.accelerator.device, non_blocking=True)
         with self.accelerator.accumulate(self.model):
-            loss = self.task.loss(self.model, batch["pixel_values"], batch["labels"])
+            loss = self.task.loss(self.model, batch)
             self.accelerator.backward(loss)
             if self.accelerator.sync_gradients and self.recipe.max_grad_norm:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)

@@ -17,6 +17,7 @@ from ..extras import import_extra
 from ..files import read_json, write_metrics
 from ..inference import SegmentationSettings
 from ..saved_models import load_image_processor, load_model, task_of
+from ..tasks import TASKS, Task
 from .evaluation import evaluate_model
 
 
@@ -150,14 +151,13 @@ def _evaluate(
     arguments: Namespace, settings: SegmentationSettings, accelerator: accelerate.Accelerator
 ) -> tuple[dict[str, float], dict[str, str]]:
     """The figures, and of which dataset and split they are."""
-    task = task_of(arguments.model, settings)
-    is_segmentation = task == "semantic-segmentation"
-    if arguments.reduce_labels is not None and not is_segmentation:
-        raise ValueError(f"--reduce_labels is for segmentation, but {arguments.model} is a classifier.")
+    task = TASKS[task_of(arguments.model, settings)]
+    if arguments.reduce_labels is not None and task.settings_class is None:
+        raise ValueError(f"--reduce_labels is for segmentation, but {arguments.model} is for {task.name}.")
     image_processor = load_image_processor(arguments.model)
     if arguments.reduce_labels is not None:
         image_processor.do_reduce_labels = arguments.reduce_labels
-    model = load_model(arguments.model, task)
+    model = load_model(arguments.model, task.name)
     # the main process first: it fills the cache of `datasets`, the others read it
     with accelerator.main_process_first():
         data = _load(arguments, task, _names_of(model))
@@ -166,7 +166,7 @@ def _evaluate(
         model.to(accelerator.device),
         image_processor,
         data.test,
-        settings=settings if is_segmentation else None,
+        settings=settings if task.settings_class else None,
         accelerator=accelerator,
         batch_size=arguments.batch_size,
         skip_corrupt=arguments.skip_corrupt,
@@ -174,7 +174,7 @@ def _evaluate(
     return metrics, data.test_source
 
 
-def _load(arguments: Namespace, task: str, names_of_model: list[str]) -> LoadedData:
+def _load(arguments: Namespace, task: type[Task], names_of_model: list[str]) -> LoadedData:
     return load_data(
         arguments.dataset,
         task,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,12 +15,10 @@ from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.utils.logging import tqdm
 
 from ..data.pictures import UnreadablePictureError
-from ..data.rows import RowReader, picture_name, undecoded
-from ..data.transforms import reduces_labels
+from ..data.rows import RowReader, picture_name
 from ..extras import import_extra
-from ..inference.classification import classification_inputs, classification_scores
-from ..inference.segmentation import SegmentationSettings, segment
-from ..metrics import MeanIoU, TopKAccuracy
+from ..inference.segmentation import SegmentationSettings
+from ..tasks import task_of_model
 
 
 if TYPE_CHECKING:
@@ -70,59 +69,24 @@ def evaluate_model(
         model = accelerator.unwrap_model(model)
         _check_weights_are_whole(model)
     model = getattr(model, "_orig_mod", model)  # of torch.compile: sizes differ from picture to picture
-    is_segmentor = "ForSemanticSegmentation" in type(model).__name__
-    if settings is not None and not is_segmentor:
+    task = task_of_model(model)
+    if settings is not None and task.settings_class is None:
         raise ValueError(f"settings are for semantic segmentation, but the model is a {type(model).__name__}.")
-    reader = _reader(model, image_processor, dataset.split, is_segmentor)
+    reader = task.reader(model.config, image_processor, dataset.split)
     samples = _Samples(dataset, reader, accelerator, skip_corrupt)
-    if is_segmentor:
-        metric = _count_pixels(model, image_processor, samples, settings)
-    else:
-        metric = _count_pictures(model, image_processor, samples, batch_size)
+    metric = task.metric(model.config)
+    prepare = partial(task.prepare, model, image_processor, settings=settings)
+    # what waits for its batch is what the task makes of a picture: in full size it may take gigabytes
+    prepared = ((_named(name, prepare, image), target) for name, image, target in samples)
+    while batch := list(itertools.islice(prepared, task.batch_size or batch_size)):
+        inputs, targets = zip(*batch, strict=True)
+        task.count(metric, task.predict(model, inputs), targets)
     metric.state = _sum_over_processes(metric.state, accelerator)
     counts = torch.tensor([samples.num_evaluated, samples.num_corrupt])
     num_evaluated, num_corrupt = _sum_over_processes(counts, accelerator).tolist()
     if num_evaluated == 0:
         raise ValueError(f"The dataset has no samples to evaluate on ({num_corrupt} corrupt ones were left out).")
     return metric.compute() | ({"num_corrupt": num_corrupt} if skip_corrupt else {})
-
-
-def _reader(
-    model: PreTrainedModel, image_processor: BaseImageProcessor, split: str | None, is_segmentor: bool
-) -> RowReader:
-    config = model.config
-    if not is_segmentor:
-        return RowReader("label", config.num_labels, split=split)
-    ignore_index = config.semantic_loss_ignore_index
-    return RowReader("annotation", config.num_labels, reduces_labels(image_processor), ignore_index, split)
-
-
-def _count_pictures(
-    model: PreTrainedModel, image_processor: BaseImageProcessor, samples: _Samples, batch_size: int
-) -> TopKAccuracy:
-    metric = TopKAccuracy(num_labels=model.config.num_labels)
-    # what waits for its batch is what the model takes: pictures of full size may be gigabytes
-    inputs = ((_named(name, classification_inputs, image_processor, image), label) for name, image, label in samples)
-    while batch := list(itertools.islice(inputs, batch_size)):
-        pixel_values, labels = zip(*batch, strict=True)
-        metric.add_batch(predictions=classification_scores(model, torch.cat(pixel_values)), references=labels)
-    return metric
-
-
-def _count_pixels(
-    model: PreTrainedModel,
-    image_processor: BaseImageProcessor,
-    samples: _Samples,
-    settings: SegmentationSettings | None,
-) -> MeanIoU:
-    config = model.config
-    metric = MeanIoU(
-        num_labels=config.num_labels, ignore_index=config.semantic_loss_ignore_index, id2label=config.id2label
-    )
-    for name, image, ids in samples:
-        prediction = _named(name, segment, model, image_processor, image, settings)
-        metric.add(prediction=prediction, reference=ids)
-    return metric
 
 
 def _named(name: str, function: Callable, *arguments: Any) -> Any:
@@ -134,14 +98,10 @@ def _named(name: str, function: Callable, *arguments: Any) -> Any:
 
 
 class _Samples:
-    """The share of a process in a dataset: for each sample its name, the picture, and its class or class ids."""
+    """The share of a process in a dataset: for each sample its name, the picture and its target."""
 
     def __init__(self, dataset, reader: RowReader, accelerator: Accelerator | None, skip_corrupt: bool):
-        columns = dataset.column_names  # None for streams that say nothing about themselves
-        missing = {"image", reader.target} - set(columns or ("image", reader.target))
-        if missing:
-            raise ValueError(f"The dataset has no column {', '.join(sorted(missing))}, but {', '.join(columns)}.")
-        self.dataset = undecoded(dataset, reader.target)
+        self.dataset = reader.undecoded(dataset)
         self.reader, self.skip_corrupt = reader, skip_corrupt
         self.rank, self.num_processes, self.show_progress = 0, 1, True
         if accelerator is not None:

@@ -1,0 +1,126 @@
+# Copyright 2026 The hf-gpvit authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a task has to say: the interface between the tasks and all that trains, evaluates, predicts and publishes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from PIL import Image
+from transformers import BaseImageProcessor, PreTrainedConfig, PreTrainedModel
+
+from ..data.rows import RowReader
+
+
+class Task(ABC):
+    """A task. The class says how its models are used; an object of it, how one run trains a model.
+
+    Attributes:
+        name: Of the task, in recipes and commands.
+        class_ending: How the names of its model classes end.
+        auto_class: What loads its models, whoever made them.
+        pipeline: Its name on the Hub and in `transformers.pipeline`.
+        target_column: What its datasets have beside `image`.
+        figures: What model cards show of its metric: what it is called there, by name.
+        usual_num_labels: Number of classes of the papers' dataset.
+        settings_class: Of what says how its models see a picture. Default: there is nothing to say.
+        batch_size: How many pictures are predicted at once. Default: as many as one wants.
+
+        preset_image_size: Side in pixels that a preset's positions are made for; None: the preset's own.
+        evaluation_settings: How a run's evaluations see a picture: a `settings_class`, or None.
+        collate: Makes a batch of samples. Default: what a DataLoader does.
+    """
+
+    name: ClassVar[str]
+    class_ending: ClassVar[str]
+    auto_class: ClassVar[type]
+    pipeline: ClassVar[str]
+    target_column: ClassVar[str]
+    figures: ClassVar[dict[str, str]]
+    usual_num_labels: ClassVar[int]
+    settings_class: ClassVar[type | None] = None
+    batch_size: ClassVar[int | None] = None
+
+    preset_image_size: int | None
+    evaluation_settings: Any = None
+    collate: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None
+
+    # --- data
+
+    @staticmethod
+    @abstractmethod
+    def typed(dataset, column: str, names: Sequence[str] | None, source: str):
+        """The dataset, whose target column may have got the type that its reader takes; ValueError if it can't be had.
+
+        Args:
+            dataset: `datasets.Dataset` or `datasets.IterableDataset` with the columns `image` and `target_column`.
+            column: What `target_column` is called in `source`, for messages.
+            names: Of the classes, where they are given.
+            source: Where the dataset comes from, for messages.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def reader(config: PreTrainedConfig, image_processor: BaseImageProcessor, split: str | None) -> RowReader:
+        """What reads the rows of a dataset for models with this config."""
+
+    # --- use
+
+    @staticmethod
+    @abstractmethod
+    def build_image_processor(
+        config: PreTrainedConfig, image_size: int | tuple[int, int] | None, crop_ratio: float | None
+    ) -> BaseImageProcessor:
+        """What feeds a model of this package at test time; see `image_processor_for`."""
+
+    @staticmethod
+    @abstractmethod
+    def prepare(
+        model: PreTrainedModel, image_processor: BaseImageProcessor, image: Image.Image, settings: Any = None
+    ) -> Any:
+        """What waits for the other pictures of its batch; a ValueError for a picture that can't be predicted."""
+
+    @staticmethod
+    @abstractmethod
+    def predict(model: PreTrainedModel, prepared: Sequence) -> Sequence:
+        """The prediction of each picture, from what `prepare` gave for them."""
+
+    @staticmethod
+    @abstractmethod
+    def metric(config: PreTrainedConfig) -> Any:
+        """A count of nothing yet. It has a `state`, a tensor that adds up over processes, and `compute()`."""
+
+    @staticmethod
+    @abstractmethod
+    def count(metric: Any, predictions: Sequence, targets: Sequence) -> None:
+        """Adds predictions, and the targets that the reader gave for them, to a metric."""
+
+    @staticmethod
+    @abstractmethod
+    def describe(prediction: Any, config: PreTrainedConfig, top_k: int) -> list[dict[str, Any]]:
+        """What a prediction says, as `hf_gpvit.inference.describe_picture` gives it."""
+
+    @classmethod
+    @abstractmethod
+    def writer(cls, config: PreTrainedConfig, folder: Path, top_k: int) -> Callable[[Any, str], dict[str, Any]]:
+        """Takes a prediction and its name, writes pictures into the folder, and gives its part of predictions.json."""
+
+    # --- training
+
+    def __init__(self, recipe: Any, num_labels: int):
+        """A run of this recipe, whose `task` is this one, on so many classes."""
+        self.recipe, self.num_labels = recipe, num_labels
+
+    @abstractmethod
+    def image_processor(self, model: PreTrainedModel) -> BaseImageProcessor:
+        """What feeds the model in the run's evaluations, and is saved with it."""
+
+    @abstractmethod
+    def transform(self, image_processor: BaseImageProcessor) -> Callable[..., Any]:
+        """The augmentation, as `reader`'s `sample` takes it."""
+
+    @abstractmethod
+    def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Mean loss of a batch of samples, a scalar."""

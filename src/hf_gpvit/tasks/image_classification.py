@@ -1,0 +1,139 @@
+# Copyright 2026 The hf-gpvit authors
+# SPDX-License-Identifier: Apache-2.0
+"""Image classification: a class for each picture."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from transformers import AutoModelForImageClassification, BaseImageProcessor, PreTrainedConfig, PreTrainedModel
+
+from ..data.image_processors import cropping_processor
+from ..data.rows import RowReader, picture_name
+from ..data.transforms import ClassificationTransform, mixup_cutmix
+from ..extras import import_extra
+from ..inference.classification import classification_inputs, classification_scores
+from ..metrics.top_k_counts import TopKCounts
+from .base import Task
+
+
+class LabelReader(RowReader):
+    """Rows with the columns `image` and `label`: targets are class ids."""
+
+    target = "label"
+
+    def read_target(self, row: dict, image: Image.Image, place: str) -> int:
+        label = row["label"]
+        if label is None or not 0 <= label < self.num_labels:
+            name = picture_name(row["image"], "image", place)
+            raise ValueError(f"The {name} has the label {label}; num_labels is {self.num_labels}.")
+        return label
+
+    def sample(self, transform: Callable[..., Any], image: Image.Image, target: int) -> dict[str, Any]:
+        return {"pixel_values": transform(image), "labels": target}
+
+
+class ImageClassification(Task):
+    """Trained by cross-entropy on augmented crops, which Mixup and CutMix mix within a batch."""
+
+    name = "image-classification"
+    class_ending = "ForImageClassification"
+    auto_class = AutoModelForImageClassification
+    pipeline = "image-classification"
+    target_column = "label"
+    figures = {"accuracy": "Top-1 accuracy", "top5_accuracy": "Top-5 accuracy"}
+    usual_num_labels = 1000
+
+    # --- data
+
+    @staticmethod
+    def typed(dataset, column: str, names: Sequence[str] | None, source: str):
+        datasets = import_extra("datasets")
+        feature = dataset.features["label"]
+        is_class = isinstance(feature, datasets.ClassLabel) and feature.names is not None
+        if is_class and names in (None, feature.names):
+            return dataset
+        if names is None or not isinstance(feature, (datasets.ClassLabel, datasets.Value)):
+            raise ValueError(
+                f"The target column of {source!r} must be a ClassLabel, got {feature}; numbers or names of classes "
+                "will do if class_names says which there are."
+            )
+        if is_class and len(names) != len(feature.names):
+            raise ValueError(f"class_names has {len(names)} names, but {source!r} has {len(feature.names)} classes.")
+        return dataset.cast_column("label", datasets.ClassLabel(names=names))
+
+    @staticmethod
+    def reader(config: PreTrainedConfig, image_processor: BaseImageProcessor, split: str | None) -> LabelReader:
+        return LabelReader(config.num_labels, split)
+
+    # --- use
+
+    @staticmethod
+    def build_image_processor(
+        config: PreTrainedConfig, image_size: int | tuple[int, int] | None, crop_ratio: float | None
+    ) -> BaseImageProcessor:
+        return cropping_processor(config, image_size, crop_ratio)
+
+    @staticmethod
+    def prepare(
+        model: PreTrainedModel, image_processor: BaseImageProcessor, image: Image.Image, settings: None = None
+    ) -> torch.Tensor:
+        """Pixel values (1, num_channels, height, width): pictures of full size may be gigabytes."""
+        return classification_inputs(image_processor, image)
+
+    @staticmethod
+    def predict(model: PreTrainedModel, prepared: Sequence[torch.Tensor]) -> torch.Tensor:
+        """(B, num_labels) float32 scores on the CPU."""
+        return classification_scores(model, torch.cat(list(prepared)))
+
+    @staticmethod
+    def metric(config: PreTrainedConfig) -> TopKCounts:
+        return TopKCounts(config.num_labels)
+
+    @staticmethod
+    def count(metric: TopKCounts, predictions: torch.Tensor, targets: Sequence[int]) -> None:
+        metric.add_batch(predictions, targets)
+
+    @staticmethod
+    def describe(prediction: torch.Tensor, config: PreTrainedConfig, top_k: int) -> list[dict[str, Any]]:
+        """`[{"label", "score"}, ...]`, the best first."""
+        best = prediction.topk(min(top_k, config.num_labels))
+        found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return [{"label": config.id2label[index], "score": score} for index, score in found]
+
+    @classmethod
+    def writer(
+        cls, config: PreTrainedConfig, folder: Path, top_k: int
+    ) -> Callable[[torch.Tensor, str], dict[str, Any]]:
+        return lambda prediction, name: {"predictions": cls.describe(prediction, config, top_k)}
+
+    # --- training
+
+    def __init__(self, recipe: Any, num_labels: int):
+        super().__init__(recipe, num_labels)
+        self.preset_image_size = recipe.image_size
+
+    def image_processor(self, model: PreTrainedModel) -> BaseImageProcessor:
+        return cropping_processor(model.config, self.recipe.image_size, self.recipe.test_crop_ratio)
+
+    def transform(self, image_processor: BaseImageProcessor) -> ClassificationTransform:
+        crop = image_processor.crop_size
+        return ClassificationTransform(
+            image_processor,
+            (crop["height"], crop["width"]),
+            crop_scale=tuple(self.recipe.crop_scale),
+            rand_augment_magnitude=self.recipe.rand_augment_magnitude,
+            random_erasing=self.recipe.random_erasing,
+        )
+
+    def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Of images (B, C, H, W) and class ids (B,). Models have no loss for mixed targets, so it is here."""
+        pixel_values, labels = batch["pixel_values"], batch["labels"]
+        alphas = self.recipe.mixup_alpha, self.recipe.cutmix_alpha
+        if any(alphas):
+            pixel_values, labels = mixup_cutmix(pixel_values, labels, self.num_labels, *alphas)
+        logits = model(pixel_values=pixel_values).logits
+        return F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)

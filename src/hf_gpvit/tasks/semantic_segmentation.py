@@ -1,0 +1,224 @@
+# Copyright 2026 The hf-gpvit authors
+# SPDX-License-Identifier: Apache-2.0
+"""Semantic segmentation: a class for each pixel."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoModelForSemanticSegmentation, BaseImageProcessor, PreTrainedConfig, PreTrainedModel
+
+from ..data.image_processors import fitting_processor
+from ..data.pictures import MASK_MODES, naming_unreadable
+from ..data.rows import RowReader, check_holds_pictures, decoded, picture_name
+from ..data.transforms import IGNORE_INDEX, SegmentationTransform, annotation_ids, reduces_labels
+from ..inference.segmentation import SegmentationSettings, segment
+from ..inference.visualize import color_palette, label_set_palette, overlay_segmentation
+from ..metrics.confusion_matrix import ConfusionMatrix
+from .base import Task
+
+
+# Overlays are to be looked at: larger ones are scaled down to this side.
+OVERLAY_SIDE = 2048
+
+
+class AnnotationReader(RowReader):
+    """Rows with the columns `image` and `annotation`, a picture of class ids that is as large: targets are the ids.
+
+    Args:
+        num_labels, split: As in `RowReader`.
+        reduce_labels: Whether annotations have 0 for no class, and classes from 1 on. Default False.
+        ignore_index: Id in annotations where there is no class. Default 255.
+    """
+
+    target = "annotation"
+    picture_columns = ("image", "annotation")
+
+    def __init__(
+        self,
+        num_labels: int,
+        split: str | None = None,
+        reduce_labels: bool = False,
+        ignore_index: int = IGNORE_INDEX,
+    ):
+        super().__init__(num_labels, split)
+        self.reduce_labels = reduce_labels
+        # what reduction leaves is 255, whatever else is ignored
+        self.ignore_index = IGNORE_INDEX if reduce_labels else ignore_index
+
+    def read_target(self, row: dict, image: Image.Image, place: str) -> torch.Tensor:
+        if row["annotation"] is None:
+            raise ValueError(f"The {picture_name(row['image'], 'image', place)} has no annotation.")
+        name = picture_name(row["annotation"], "annotation", place)
+        with naming_unreadable(name):
+            annotation = decoded(row["annotation"])
+        if annotation.mode not in MASK_MODES:
+            expected = "class ids in one channel, 8 or 16 bits: mode L, P or I;16"
+            raise ValueError(f"The {name} has the mode {annotation.mode}; expected {expected}.")
+        if annotation.size != image.size:
+            sizes = [f"{width}x{height}" for width, height in (annotation.size, image.size)]
+            raise ValueError(f"The {name} has {sizes[0]} pixels, but its image has {sizes[1]}.")
+        self._check_ids(np.asarray(annotation), name)
+        return annotation_ids(annotation, self.reduce_labels)
+
+    def _check_ids(self, ids: np.ndarray, name: str) -> None:
+        # in the file, where reduced labels start at 1
+        largest = self.num_labels - 1 + self.reduce_labels
+        used = np.where(ids == self.ignore_index, 0, ids)
+        if used.max() > largest or used.min() < 0:
+            outside = np.unique(used[(used > largest) | (used < 0)]).tolist()
+            raise ValueError(
+                f"The {name} has the class ids {outside[:5]}, but num_labels is {self.num_labels}: "
+                f"expected 0 to {largest}, and {self.ignore_index} where there is no class."
+            )
+
+    def sample(self, transform: Callable[..., Any], image: Image.Image, target: torch.Tensor) -> dict[str, Any]:
+        pixel_values, labels = transform(image, target)
+        return {"pixel_values": pixel_values, "labels": labels}
+
+
+class Segmented(NamedTuple):
+    """A picture and its class ids, (height, width) int64 on the CPU."""
+
+    image: Image.Image
+    ids: torch.Tensor
+
+
+class SemanticSegmentation(Task):
+    """Trained by the segmentor's own loss on crops of resized pictures."""
+
+    name = "semantic-segmentation"
+    class_ending = "ForSemanticSegmentation"
+    auto_class = AutoModelForSemanticSegmentation
+    pipeline = "image-segmentation"
+    target_column = "annotation"
+    figures = {
+        "mean_iou": "Mean IoU",
+        "mean_accuracy": "Mean accuracy of the classes",
+        "overall_accuracy": "Accuracy of the pixels",
+    }
+    usual_num_labels = 150
+    settings_class = SegmentationSettings
+    batch_size = 1
+
+    # --- data
+
+    @staticmethod
+    def typed(dataset, column: str, names: Sequence[str] | None, source: str):
+        check_holds_pictures(dataset.features["annotation"], column, source)
+        return dataset
+
+    @staticmethod
+    def reader(config: PreTrainedConfig, image_processor: BaseImageProcessor, split: str | None) -> AnnotationReader:
+        reduce_labels, ignore_index = reduces_labels(image_processor), config.semantic_loss_ignore_index
+        return AnnotationReader(config.num_labels, split, reduce_labels, ignore_index)
+
+    # --- use
+
+    @staticmethod
+    def build_image_processor(
+        config: PreTrainedConfig, image_size: int | tuple[int, int] | None, crop_ratio: float | None
+    ) -> BaseImageProcessor:
+        return fitting_processor(config, image_size)
+
+    @staticmethod
+    def prepare(
+        model: PreTrainedModel,
+        image_processor: BaseImageProcessor,
+        image: Image.Image,
+        settings: SegmentationSettings | None = None,
+    ) -> Segmented:
+        """The prediction itself: pictures have different sizes."""
+        return Segmented(image, segment(model, image_processor, image, settings))
+
+    @staticmethod
+    def predict(model: PreTrainedModel, prepared: Sequence[Segmented]) -> Sequence[Segmented]:
+        return prepared
+
+    @staticmethod
+    def metric(config: PreTrainedConfig) -> ConfusionMatrix:
+        return ConfusionMatrix(config.num_labels, config.semantic_loss_ignore_index, config.id2label)
+
+    @staticmethod
+    def count(metric: ConfusionMatrix, predictions: Sequence[Segmented], targets: Sequence[torch.Tensor]) -> None:
+        metric.add_batch([prediction.ids for prediction in predictions], targets)
+
+    @staticmethod
+    def describe(prediction: Segmented, config: PreTrainedConfig, top_k: int) -> list[dict[str, Any]]:
+        """`[{"label", "share"}, ...]` of all pixels, the largest first; all of them, whatever `top_k`."""
+        counts = np.bincount(prediction.ids.numpy().ravel())
+        order = np.argsort(-counts, kind="stable")
+        return [
+            {"label": config.id2label[index], "share": counts[index].item() / prediction.ids.numel()}
+            for index in order.tolist()
+            if counts[index]
+        ]
+
+    @classmethod
+    def writer(cls, config: PreTrainedConfig, folder: Path, top_k: int) -> Callable[[Segmented, str], dict[str, Any]]:
+        """For each picture `<name>.png` with the class ids, and `<name>-overlay.jpg`."""
+        id2label = config.id2label
+        palette = color_palette(max(id2label) + 1, label_set_palette(id2label))
+
+        def write(prediction: Segmented, name: str) -> dict[str, Any]:
+            paths = {"mask": f"{name}.png", "overlay": f"{name}-overlay.jpg"}
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            ids = prediction.ids.numpy()
+            _mask(ids, palette).save(folder / paths["mask"])
+            _overlay(prediction.image, ids, id2label, palette).save(folder / paths["overlay"], quality=90)
+            return paths | {"shares": cls.describe(prediction, config, top_k)}
+
+        return write
+
+    # --- training
+
+    def __init__(self, recipe: Any, num_labels: int):
+        super().__init__(recipe, num_labels)
+        self.preset_image_size = recipe.crop_size
+        self.evaluation_settings = SegmentationSettings(
+            window_size=recipe.test_window_size,
+            window_stride=recipe.test_window_stride,
+            scales=tuple(recipe.test_scales),
+            flip=recipe.test_flip,
+            size_divisor=recipe.test_size_divisor,
+        )
+
+    def image_processor(self, model: PreTrainedModel) -> BaseImageProcessor:
+        shorter, longer = self.recipe.resize_size
+        image_processor = fitting_processor(model.config, shorter)
+        image_processor.size = {"shortest_edge": shorter, "longest_edge": longer}
+        image_processor.do_reduce_labels = self.recipe.reduce_labels
+        return image_processor
+
+    def transform(self, image_processor: BaseImageProcessor) -> SegmentationTransform:
+        return SegmentationTransform(
+            image_processor,
+            self.recipe.crop_size,
+            resize_size=tuple(self.recipe.resize_size),
+            scale_range=tuple(self.recipe.scale_range),
+            max_category_ratio=self.recipe.max_category_ratio,
+            photometric_distortion=self.recipe.photometric_distortion,
+        )
+
+    def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Of images (B, C, H, W) and class ids (B, H, W), over the labelled pixels."""
+        return model(pixel_values=batch["pixel_values"], labels=batch["labels"]).loss
+
+
+def _mask(ids: np.ndarray, palette: np.ndarray) -> Image.Image:
+    if len(palette) > 256:
+        return Image.fromarray(ids.astype(np.uint16))
+    mask = Image.fromarray(ids.astype(np.uint8))
+    mask.putpalette(palette.tobytes())
+    return mask
+
+
+def _overlay(image: Image.Image, ids: np.ndarray, id2label: Mapping[int, str], palette: np.ndarray) -> Image.Image:
+    shown = image.copy()
+    shown.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE))
+    shown_ids = Image.fromarray(ids.astype(np.int32)).resize(shown.size, Image.Resampling.NEAREST)
+    # no id is ignored: -1 is none
+    return overlay_segmentation(shown, np.asarray(shown_ids), id2label, palette, ignore_index=-1)

@@ -1,0 +1,27 @@
+# Copyright 2026 The hf-gpvit authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which task a name and a model mean; what tasks do is tested where they are used."""
+
+import pytest
+from torch import nn
+
+from hf_gpvit.tasks import TASKS, find_task, task_called_by, task_of_model
+
+
+def test_names():
+    assert all(find_task(name) is task and task.name == name for name, task in TASKS.items())
+    with pytest.raises(ValueError, match="one of image-classification, semantic-segmentation, got 'detection'"):
+        find_task("detection")
+
+
+def test_models(family):
+    assert task_called_by(family.model_class.__name__) is None
+    wrapped = type(f"{family.segmentor_class.__name__}Sharded", (family.segmentor_class,), {})
+    for model_class, name in (
+        (family.classifier_class, "image-classification"),
+        (family.segmentor_class, "semantic-segmentation"),
+        (wrapped, "semantic-segmentation"),
+    ):
+        assert task_of_model(model_class(family.config())) is TASKS[name]
+    with pytest.raises(ValueError, match="image-classification, semantic-segmentation, got a Linear"):
+        task_of_model(nn.Linear(1, 1))
