@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 
 from hf_gpvit.data.shapes import CLASS_NAMES, SCENE_NAMES, load_shapes
+from hf_gpvit.tasks.recipe import Recipe
 from hf_gpvit.training import ClassificationRecipe, SegmentationRecipe, TrainingStopped, train
 from hf_gpvit.training.engine import Engine
-from hf_gpvit.training.recipe import Recipe
 from monitor import Monitor
 
 

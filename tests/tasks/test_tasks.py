@@ -6,10 +6,12 @@ import pytest
 from torch import nn
 
 from hf_gpvit.tasks import TASKS, find_task, task_called_by, task_of_model
+from hf_gpvit.training import AUTO_CLASSES
 
 
 def test_names():
-    assert all(find_task(name) is task and task.name == name for name, task in TASKS.items())
+    assert all(find_task(name) is task and task.recipe_class.task == task.name == name for name, task in TASKS.items())
+    assert {name: task.auto_class for name, task in TASKS.items()} == AUTO_CLASSES
     with pytest.raises(ValueError, match="one of image-classification, semantic-segmentation, got 'detection'"):
         find_task("detection")
 

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 from ..command_line import command_parser, ending_errors
 from ..data import image_processor_for
 from ..files import atomic_folder, check_replaceable
-from ..inference import describe_picture, load_picture
+from ..inference import load_picture
+from ..prediction import describe_picture
 from ..saved_models import load_image_processor, load_model, task_of
 from .convert import convert_checkpoint
 from .gpvit import PRESET_BY_SIZE

@@ -9,8 +9,9 @@ from transformers import BaseImageProcessor, PreTrainedModel
 
 from ..data.image_processors import cropping_processor
 from .base import Task
-from .image_classification import ImageClassification
-from .semantic_segmentation import SemanticSegmentation
+from .image_classification import ClassificationRecipe, ImageClassification
+from .recipe import Recipe, load_recipe
+from .semantic_segmentation import SegmentationRecipe, SemanticSegmentation
 
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (ImageClassification, SemanticSegmentation)}
@@ -61,11 +62,15 @@ def image_processor_for(
 
 __all__ = [
     "TASKS",
+    "ClassificationRecipe",
     "ImageClassification",
+    "Recipe",
+    "SegmentationRecipe",
     "SemanticSegmentation",
     "Task",
     "find_task",
     "image_processor_for",
+    "load_recipe",
     "task_called_by",
     "task_of_model",
 ]

@@ -12,6 +12,7 @@ from PIL import Image
 from transformers import BaseImageProcessor, PreTrainedConfig, PreTrainedModel
 
 from ..data.rows import RowReader
+from .recipe import Recipe
 
 
 class Task(ABC):
@@ -20,6 +21,7 @@ class Task(ABC):
     Attributes:
         name: Of the task, in recipes and commands.
         class_ending: How the names of its model classes end.
+        recipe_class: Of the recipes of its runs.
         auto_class: What loads its models, whoever made them.
         pipeline: Its name on the Hub and in `transformers.pipeline`.
         target_column: What its datasets have beside `image`.
@@ -35,6 +37,7 @@ class Task(ABC):
 
     name: ClassVar[str]
     class_ending: ClassVar[str]
+    recipe_class: ClassVar[type[Recipe]]
     auto_class: ClassVar[type]
     pipeline: ClassVar[str]
     target_column: ClassVar[str]
@@ -109,8 +112,8 @@ class Task(ABC):
 
     # --- training
 
-    def __init__(self, recipe: Any, num_labels: int):
-        """A run of this recipe, whose `task` is this one, on so many classes."""
+    def __init__(self, recipe: Recipe, num_labels: int):
+        """A run of this recipe, a `recipe_class`, on so many classes."""
         self.recipe, self.num_labels = recipe, num_labels
 
     @abstractmethod

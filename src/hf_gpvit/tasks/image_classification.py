@@ -3,8 +3,9 @@
 """Image classification: a class for each picture."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from ..extras import import_extra
 from ..inference.classification import classification_inputs, classification_scores
 from ..metrics.top_k_counts import TopKCounts
 from .base import Task
+from .recipe import Recipe, option
 
 
 class LabelReader(RowReader):
@@ -36,11 +38,41 @@ class LabelReader(RowReader):
         return {"pixel_values": transform(image), "labels": target}
 
 
+@dataclass
+class ClassificationRecipe(Recipe):
+    """How a classifier is trained. Augmentation is torchvision's."""
+
+    task: ClassVar[str] = "image-classification"
+
+    image_size: int | None = option(None, "Side of what the model sees; by default the model's.")
+    test_crop_ratio: float | None = option(None, "Part of the shorter side that tests see; by default the paper's.")
+    crop_scale: list[float] = option([0.08, 1.0], "Least and greatest part of a picture's area in a training crop.")
+    rand_augment_magnitude: int = option(0, "Of RandAugment with 2 operations, up to 30; 0: none.")
+    random_erasing: float = option(0.0, "Rate at which a rectangle is erased.")
+    mixup_alpha: float = option(0.0, "Of Mixup's beta distribution; 0: none.")
+    cutmix_alpha: float = option(0.0, "Of CutMix's beta distribution; 0: none. With Mixup, half of the steps each.")
+    label_smoothing: float = option(0.0, "Part of the target that all classes share.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._require("image_size", self.image_size is None or self.image_size >= 1, "at least 1")
+        ratio = self.test_crop_ratio
+        self._require("test_crop_ratio", ratio is None or 0 < ratio <= 1, "in (0, 1]")
+        for name in ("mixup_alpha", "cutmix_alpha"):
+            self._require(name, getattr(self, name) >= 0, "at least 0")
+        self._require("rand_augment_magnitude", 0 <= self.rand_augment_magnitude <= 30, "in 0..30")
+        self._require("random_erasing", 0 <= self.random_erasing <= 1, "in [0, 1]")
+        self._require("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
+        scale = self.crop_scale
+        self._require("crop_scale", len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1, "two parts in (0, 1]")
+
+
 class ImageClassification(Task):
     """Trained by cross-entropy on augmented crops, which Mixup and CutMix mix within a batch."""
 
     name = "image-classification"
     class_ending = "ForImageClassification"
+    recipe_class = ClassificationRecipe
     auto_class = AutoModelForImageClassification
     pipeline = "image-classification"
     target_column = "label"
@@ -71,11 +103,7 @@ class ImageClassification(Task):
 
     # --- use
 
-    @staticmethod
-    def build_image_processor(
-        config: PreTrainedConfig, image_size: int | tuple[int, int] | None, crop_ratio: float | None
-    ) -> BaseImageProcessor:
-        return cropping_processor(config, image_size, crop_ratio)
+    build_image_processor = staticmethod(cropping_processor)
 
     @staticmethod
     def prepare(
@@ -112,7 +140,7 @@ class ImageClassification(Task):
 
     # --- training
 
-    def __init__(self, recipe: Any, num_labels: int):
+    def __init__(self, recipe: ClassificationRecipe, num_labels: int):
         super().__init__(recipe, num_labels)
         self.preset_image_size = recipe.image_size
 

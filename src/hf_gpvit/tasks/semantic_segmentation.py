@@ -3,8 +3,9 @@
 """Semantic segmentation: a class for each pixel."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from ..inference.segmentation import SegmentationSettings, segment
 from ..inference.visualize import color_palette, label_set_palette, overlay_segmentation
 from ..metrics.confusion_matrix import ConfusionMatrix
 from .base import Task
+from .recipe import Recipe, option
 
 
 # Overlays are to be looked at: larger ones are scaled down to this side.
@@ -87,11 +89,45 @@ class Segmented(NamedTuple):
     ids: torch.Tensor
 
 
+@dataclass
+class SegmentationRecipe(Recipe):
+    """How a segmentor is trained and tested. The defaults are those of ADE20K at a crop of 512."""
+
+    task: ClassVar[str] = "semantic-segmentation"
+
+    decode_head_type: Literal["segformer", "upernet"] | None = option(None, "By default the model's.")
+    reduce_labels: bool = option(False, "Mask id 0 is no class: ignore it and count the others from 0, as ADE20K.")
+    crop_size: int = option(512, "Side of training crops.")
+    resize_size: list[int] = option([512, 2048], "Limits of the shorter and longer side that pictures are fitted to.")
+    scale_range: list[float] = option([0.5, 2.0], "Random factor of resize_size in training.")
+    max_category_ratio: float = option(0.75, "Crops with more of one class are drawn again; 1: any crop will do.")
+    photometric_distortion: bool = option(True, "Vary brightness, contrast, saturation and hue.")
+    test_size_divisor: int | None = option(None, "In tests, both sides are resized up to multiples of this.")
+    test_window_size: int | None = option(None, "In tests, side of sliding windows; by default the whole picture.")
+    test_window_stride: int | None = option(None, "Their distance; by default three quarters of their side.")
+    test_scales: list[float] = option([1.0], "In tests, factors of resize_size whose predictions are averaged.")
+    test_flip: bool = option(False, "In tests, average with the mirrored picture's prediction.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._require("crop_size", self.crop_size >= 1, "at least 1")
+        sides, scales = self.resize_size, self.scale_range
+        self._require("resize_size", len(sides) == 2 and 1 <= sides[0] <= sides[1], "(shorter, longer) side")
+        self._require("scale_range", len(scales) == 2 and 0 < scales[0] <= scales[1], "(least, greatest) factor")
+        self._require("max_category_ratio", 0 < self.max_category_ratio <= 1, "in (0, 1]")
+
+    @property
+    def model_fields(self) -> dict[str, Any]:
+        head = {} if self.decode_head_type is None else {"decode_head_type": self.decode_head_type}
+        return super().model_fields | head
+
+
 class SemanticSegmentation(Task):
     """Trained by the segmentor's own loss on crops of resized pictures."""
 
     name = "semantic-segmentation"
     class_ending = "ForSemanticSegmentation"
+    recipe_class = SegmentationRecipe
     auto_class = AutoModelForSemanticSegmentation
     pipeline = "image-segmentation"
     target_column = "annotation"
@@ -175,7 +211,7 @@ class SemanticSegmentation(Task):
 
     # --- training
 
-    def __init__(self, recipe: Any, num_labels: int):
+    def __init__(self, recipe: SegmentationRecipe, num_labels: int):
         super().__init__(recipe, num_labels)
         self.preset_image_size = recipe.crop_size
         self.evaluation_settings = SegmentationSettings(

@@ -3,10 +3,10 @@
 """Training on Accelerate, by recipes, and how good the result is."""
 
 from ..saved_models import AUTO_CLASSES
+from ..tasks import ClassificationRecipe, SegmentationRecipe, load_recipe
 from .building import build_model
 from .engine import TrainingStopped, train
 from .evaluation import evaluate_model
-from .recipe import ClassificationRecipe, SegmentationRecipe, load_recipe
 
 
 __all__ = [

@@ -9,8 +9,8 @@ from transformers import HfArgumentParser
 
 from ..command_line import ending_errors
 from ..hub.push import NotPublished, repo_url
+from ..tasks.recipe import Recipe, load_recipe
 from .engine import TrainingStopped, train
-from .recipe import Recipe, load_recipe
 
 
 INTERRUPTED = "Interrupted: --resume goes on from the newest checkpoint, if there is one."

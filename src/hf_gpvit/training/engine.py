@@ -29,11 +29,11 @@ from ..extras import import_extra
 from ..files import atomic_folder, remove_partial, write_metrics
 from ..hub.push import NotPublished, prepare_repo, push_model
 from ..tasks import TASKS
+from ..tasks.recipe import Recipe, load_recipe
 from .building import build_model
 from .checkpoints import Checkpoints
 from .evaluation import evaluate_model
 from .parameter_groups import parameter_groups
-from .recipe import Recipe, load_recipe
 from .run_log import RunLog, plot_curves
 from .schedule import learning_rate_factor
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_gpvit.training.recipe import ClassificationRecipe, SegmentationRecipe, load_recipe
+from hf_gpvit.training import ClassificationRecipe, SegmentationRecipe, load_recipe
 
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -22,7 +22,7 @@ def option(default: Any, text: str) -> Any:
 
 @dataclass
 class Recipe:
-    """What both tasks have in common. Lengths are in optimizer steps, sizes in pixels, rates in (0, 1)."""
+    """What all tasks have in common. Lengths are in optimizer steps, sizes in pixels, rates in (0, 1)."""
 
     task: ClassVar[str]
 
@@ -112,68 +112,6 @@ class Recipe:
         write_whole(path, yaml.safe_dump(asdict(self), sort_keys=False))
 
 
-@dataclass
-class ClassificationRecipe(Recipe):
-    """How a classifier is trained. Augmentation is torchvision's."""
-
-    task: ClassVar[str] = "image-classification"
-
-    image_size: int | None = option(None, "Side of what the model sees; by default the model's.")
-    test_crop_ratio: float | None = option(None, "Part of the shorter side that tests see; by default the paper's.")
-    crop_scale: list[float] = option([0.08, 1.0], "Least and greatest part of a picture's area in a training crop.")
-    rand_augment_magnitude: int = option(0, "Of RandAugment with 2 operations, up to 30; 0: none.")
-    random_erasing: float = option(0.0, "Rate at which a rectangle is erased.")
-    mixup_alpha: float = option(0.0, "Of Mixup's beta distribution; 0: none.")
-    cutmix_alpha: float = option(0.0, "Of CutMix's beta distribution; 0: none. With Mixup, half of the steps each.")
-    label_smoothing: float = option(0.0, "Part of the target that all classes share.")
-
-    def __post_init__(self):
-        super().__post_init__()
-        self._require("image_size", self.image_size is None or self.image_size >= 1, "at least 1")
-        ratio = self.test_crop_ratio
-        self._require("test_crop_ratio", ratio is None or 0 < ratio <= 1, "in (0, 1]")
-        for name in ("mixup_alpha", "cutmix_alpha"):
-            self._require(name, getattr(self, name) >= 0, "at least 0")
-        self._require("rand_augment_magnitude", 0 <= self.rand_augment_magnitude <= 30, "in 0..30")
-        self._require("random_erasing", 0 <= self.random_erasing <= 1, "in [0, 1]")
-        self._require("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
-        scale = self.crop_scale
-        self._require("crop_scale", len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1, "two parts in (0, 1]")
-
-
-@dataclass
-class SegmentationRecipe(Recipe):
-    """How a segmentor is trained and tested. The defaults are those of ADE20K at a crop of 512."""
-
-    task: ClassVar[str] = "semantic-segmentation"
-
-    decode_head_type: Literal["segformer", "upernet"] | None = option(None, "By default the model's.")
-    reduce_labels: bool = option(False, "Mask id 0 is no class: ignore it and count the others from 0, as ADE20K.")
-    crop_size: int = option(512, "Side of training crops.")
-    resize_size: list[int] = option([512, 2048], "Limits of the shorter and longer side that pictures are fitted to.")
-    scale_range: list[float] = option([0.5, 2.0], "Random factor of resize_size in training.")
-    max_category_ratio: float = option(0.75, "Crops with more of one class are drawn again; 1: any crop will do.")
-    photometric_distortion: bool = option(True, "Vary brightness, contrast, saturation and hue.")
-    test_size_divisor: int | None = option(None, "In tests, both sides are resized up to multiples of this.")
-    test_window_size: int | None = option(None, "In tests, side of sliding windows; by default the whole picture.")
-    test_window_stride: int | None = option(None, "Their distance; by default three quarters of their side.")
-    test_scales: list[float] = option([1.0], "In tests, factors of resize_size whose predictions are averaged.")
-    test_flip: bool = option(False, "In tests, average with the mirrored picture's prediction.")
-
-    def __post_init__(self):
-        super().__post_init__()
-        self._require("crop_size", self.crop_size >= 1, "at least 1")
-        sides, scales = self.resize_size, self.scale_range
-        self._require("resize_size", len(sides) == 2 and 1 <= sides[0] <= sides[1], "(shorter, longer) side")
-        self._require("scale_range", len(scales) == 2 and 0 < scales[0] <= scales[1], "(least, greatest) factor")
-        self._require("max_category_ratio", 0 < self.max_category_ratio <= 1, "in (0, 1]")
-
-    @property
-    def model_fields(self) -> dict[str, Any]:
-        head = {} if self.decode_head_type is None else {"decode_head_type": self.decode_head_type}
-        return super().model_fields | head
-
-
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
 
@@ -188,7 +126,7 @@ def load_recipe(
     """A recipe from its defaults, then a YAML file, then arguments as of a command line; each overrides the former.
 
     Args:
-        recipe_class: `ClassificationRecipe` or `SegmentationRecipe`.
+        recipe_class: That of the task.
         path: YAML file: a mapping from fields to values; null stands for the default. The entry `base` names another
             one, relative to it, whose fields come first.
         arguments: Such as `["--learning_rate", "1e-4", "--test_flip", "true"]`.
