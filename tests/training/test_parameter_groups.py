@@ -11,6 +11,7 @@ import re
 
 import pytest
 import torch
+from transformers import ViTConfig, ViTForImageClassification
 
 from hf_gpvit.training import build_model
 from hf_gpvit.training.parameter_groups import parameter_groups
@@ -55,6 +56,15 @@ def test_frozen_parameters_are_left_out():
     model.gpvit.requires_grad_(False)
     groups = parameter_groups(model, 1e-3, 0.05, "norms_and_biases")
     assert [group["param_names"] for group in groups] == [["classifier.bias"], ["classifier.weight"]]
+
+
+def test_models_that_say_nothing():
+    config = ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    groups = parameter_groups(ViTForImageClassification(config), 1e-3, 0.05, "layer_norms")
+    names = {group["name"]: group["param_names"] for group in groups}
+    assert names["head, decay"] == ["classifier.weight", "classifier.bias"]
+    assert "vit.embeddings.position_embeddings" in names["trunk, no decay"]
+    assert "vit.embeddings.cls_token" in names["trunk, decay"]
 
 
 def test_the_head_learns_faster():

@@ -438,6 +438,8 @@ class GPViTFeatureNorms(nn.ModuleDict):
 class GPViTPreTrainedModel(HighResolutionPreTrainedModel):
     config: GPViTConfig
     base_model_prefix = "gpvit"
+    decaying_norms = ("gpvit.norm",)
+    _never_decaying = ("position_embeddings", "group_tokens", "group_token")
     _no_split_modules = ["GPViTEmbeddings", "GPViTLocalLayer", "GPViTGroupLayer"]
     _can_record_outputs = {
         "hidden_states": OutputRecorder(GPViTLayer),

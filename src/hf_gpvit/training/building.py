@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model for a dataset: from a preset, or from pretrained weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields as fields_of
 from typing import Any
 
 from safetensors import SafetensorError
@@ -14,7 +16,8 @@ from ..tasks import find_task
 from ..weights import check_finite
 
 
-HEADS = ("classifier.", "decode_head.", "auxiliary_head.")
+# Heads of transformers' models, which don't say so.
+USUAL_HEADS = ("classifier", "decode_head", "auxiliary_head")
 
 
 def build_model(
@@ -36,37 +39,58 @@ def build_model(
         OSError: `model` is neither a preset nor a model.
     """
     auto_class = find_task(task).auto_class
+    check_fields(model, fields)
     names = {"id2label": dict(enumerate(class_names))}  # the config derives label2id
     if model not in presets():
-        try:
+        with _naming(model):
             return _pretrained(model, auto_class, names, fields)
-        except OSError as error:
-            raise OSError(f"{model!r} is no preset ({', '.join(presets())}), and not to be loaded: {error}") from error
-    config_class = presets()[model]
-    _check_fields(model, config_class, fields)
     if image_size is not None:
         fields["image_size"] = image_size
-    return auto_class.from_config(config_class.from_preset(model, **names, **fields))
+    return auto_class.from_config(presets()[model].from_preset(model, **names, **fields))
 
 
-def _check_fields(model: str, config: PreTrainedConfig | type[PreTrainedConfig], fields: dict) -> None:
-    unknown = [name for name in fields if not hasattr(config, name)]
+def check_fields(model: str, fields: Iterable[str]) -> None:
+    """Finds out, by its config alone, whether a preset or saved model has these fields.
+
+    Raises:
+        ValueError: It has not; the message names them and those that it has.
+        OSError: `model` is neither a preset nor a model.
+    """
+    with _naming(model):
+        config = presets().get(model) or read_config(model)
+    known = {field.name for field in fields_of(config)} | set(config.attribute_map)
+    unknown = [name for name in fields if name not in known]
     if unknown:
-        raise ValueError(f"The config of {model!r} has no {', '.join(unknown)}.")
+        common = {field.name for field in fields_of(PreTrainedConfig)}
+        own = sorted(name for name in known - common if not name.startswith("_"))
+        raise ValueError(f"The config of {model!r} has no {', '.join(unknown)}; it has {', '.join(own)}.")
+
+
+@contextmanager
+def _naming(model: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{model!r} is no preset ({', '.join(presets())}), and not to be loaded: {error}") from error
+
+
+def head_prefixes(model: PreTrainedModel) -> tuple[str, ...]:
+    """How the names of the parameters of a model's heads begin."""
+    return tuple(f"{name}." for name in getattr(model, "head_names", USUAL_HEADS))
 
 
 def _pretrained(model: str, auto_class: type, names: dict, fields: dict) -> PreTrainedModel:
     config = read_config(model)
-    _check_fields(model, config, fields)
     options = {"ignore_mismatched_sizes": True, "output_loading_info": True, "trust_remote_code": False}
     try:
         pretrained, loading = auto_class.from_pretrained(model, **options, **names, **fields)
     except SafetensorError as error:
         raise ValueError(f"The weights of {model!r} are broken: {error}") from error
-    lost = [name for name, *_ in loading["mismatched_keys"] if not name.startswith(HEADS)]
+    heads = head_prefixes(pretrained)
+    lost = [name for name, *_ in loading["mismatched_keys"] if not name.startswith(heads)]
     if lost:
         raise ValueError(f"The weights of {model!r} don't fit its own config: {lost} have other shapes.")
-    begins_anew = (*HEADS, "feature_norms.", f"{pretrained.base_model_prefix}.pooler.")
+    begins_anew = (*heads, "feature_norms.", f"{pretrained.base_model_prefix}.pooler.")
     missing = [name for name in loading["missing_keys"] if not name.startswith(begins_anew)]
     if missing and type(config) in MODEL_CLASSES:
         raise ValueError(

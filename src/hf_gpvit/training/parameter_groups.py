@@ -6,12 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from .building import HEADS
-
-
-POSITIONS_AND_GROUPS = ("position_embeddings", "group_tokens", "group_token")
-# The official recipes of segmentors exempt what has "norm" in its name, and there GPViT's last one is called "ln1".
-NAMED_OTHERWISE = ("gpvit.norm",)
+from .building import head_prefixes
 
 
 def parameter_groups(
@@ -20,30 +15,28 @@ def parameter_groups(
     """Groups of all trainable parameters for an optimizer, at most four: head or not, decaying or not.
 
     Args:
-        model: Any of this package's models.
+        model: It says which modules are its heads (`head_names`), which parameters never decay (`no_weight_decay()`)
+            and which LayerNorms do in spite of "layer_norms" (`decaying_norms`); of one of transformers' own models,
+            which doesn't, the heads are those with the usual names, and `position_embeddings` never decay.
         learning_rate: Peak of the trunk's learning rate.
         weight_decay: Of the groups that decay.
         no_decay: "norms_and_biases": neither norms nor biases decay (classification, both papers); "layer_norms":
             only LayerNorms don't, while BatchNorms and biases do (ADE20K and Cityscapes, as the official configs name
-            them). Positions and group tokens never decay.
+            them).
         head_learning_rate_factor: Learning rate of classifier, decode head and auxiliary head in units of
             `learning_rate`.
 
     Returns:
         Dicts with `name`, `params`, `param_names`, `lr` and `weight_decay`.
     """
-    exempt = EXEMPTIONS[no_decay]
+    heads, exempt = head_prefixes(model), EXEMPTIONS[no_decay](model) | _never_decaying(model)
     groups = {}
-    for module_name, module in model.named_modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if not parameter.requires_grad:
-                continue
-            full_name = f"{module_name}.{name}"
-            is_head = full_name.startswith(HEADS)
-            decays = name not in POSITIONS_AND_GROUPS and not exempt(module_name, module, name)
-            group = groups.setdefault((is_head, decays), {"params": [], "param_names": []})
-            group["params"].append(parameter)
-            group["param_names"].append(full_name)
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        group = groups.setdefault((name.startswith(heads), name not in exempt), {"params": [], "param_names": []})
+        group["params"].append(parameter)
+        group["param_names"].append(name)
     return [
         {
             "name": f"{'head' if is_head else 'trunk'}, {'decay' if decays else 'no decay'}",
@@ -55,12 +48,25 @@ def parameter_groups(
     ]
 
 
-def _is_norm_or_bias(module_name: str, module: nn.Module, name: str) -> bool:
-    return name == "bias" or isinstance(module, (nn.LayerNorm, nn.BatchNorm2d, nn.SyncBatchNorm))
+def _never_decaying(model: nn.Module) -> set[str]:
+    if hasattr(model, "no_weight_decay"):
+        return model.no_weight_decay()
+    return {name for name, _ in model.named_parameters() if name.split(".")[-1] == "position_embeddings"}
 
 
-def _is_layer_norm(module_name: str, module: nn.Module, name: str) -> bool:
-    return isinstance(module, nn.LayerNorm) and module_name not in NAMED_OTHERWISE
+def _norms_and_biases(model: nn.Module) -> set[str]:
+    biases = {name for name, _ in model.named_parameters() if name.split(".")[-1] == "bias"}
+    return biases | _parameters_of(model, nn.LayerNorm, nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
-EXEMPTIONS = {"norms_and_biases": _is_norm_or_bias, "layer_norms": _is_layer_norm}
+def _layer_norms(model: nn.Module) -> set[str]:
+    decaying = getattr(model, "decaying_norms", ())
+    return {name for name in _parameters_of(model, nn.LayerNorm) if name.rpartition(".")[0] not in decaying}
+
+
+def _parameters_of(model: nn.Module, *kinds: type[nn.Module]) -> set[str]:
+    modules = [(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
+    return {name for prefix, module in modules for name, _ in module.named_parameters(prefix, recurse=False)}
+
+
+EXEMPTIONS = {"norms_and_biases": _norms_and_biases, "layer_norms": _layer_norms}
