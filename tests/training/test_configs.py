@@ -78,8 +78,8 @@ def test_recipe_trains(path, segmentors, tmp_path):
 def test_recipe_fits_its_preset(path):
     recipe = load(path)
     presets = {preset: config_class for config_class in MODEL_CLASSES for preset in config_class.presets()}
-    config = presets[recipe.model].from_preset(recipe.model, **recipe.model_fields)
-    for name, value in recipe.model_fields.items():
+    config = presets[recipe.model].from_preset(recipe.model, **recipe.config_fields)
+    for name, value in recipe.config_fields.items():
         assert getattr(config, name) == value
 
 

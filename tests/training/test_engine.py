@@ -18,7 +18,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, Au
 
 from colored_photos import COLORS
 from families import FAMILIES, GPVIT
-from hf_gpvit.training import SegmentationRecipe, TrainingStopped, engine, train
+from hf_gpvit.training import SegmentationRecipe, TrainingStopped, engine, load_recipe, train
 from hf_gpvit.training.run_log import read_log
 
 
@@ -340,6 +340,7 @@ def test_resuming_with_another_recipe_is_refused(classification):
         ({"dataset": "no/such"}, "no/such"),
         ({"model": "no-such-model"}, "no-such-model"),
         ({"stripe_widths": [1, 2, 7, 7]}, "stripe_widths"),
+        ({"model_fields": {"no_such": 1}, "dataset": "no/such"}, "has no no_such; it has .*mlp_ratio"),
     ],
 )
 def test_mistakes_end_before_anything_is_written(classification, tmp_path, fields, message):
@@ -419,5 +420,19 @@ def test_gradient_checkpointing_trains(classification, tmp_path):
 
 
 def test_gpvit_config_of_the_recipe(classification, tmp_path):
-    train(replace(classification, max_steps=1, drop_path_rate=0.25))
-    assert GPVIT.classifier_class.from_pretrained(tmp_path / "run/last").config.drop_path_rate == 0.25
+    fields = {"drop_path_rate": 0.25, "model_fields": {"initializer_range": 0.1}}
+    train(replace(classification, max_steps=1, **fields))
+    config = GPVIT.classifier_class.from_pretrained(tmp_path / "run/last").config
+    assert (config.drop_path_rate, config.initializer_range) == (0.25, 0.1)
+
+
+def test_a_run_goes_on_by_its_saved_recipe(classification, tmp_path):
+    """Also by one of before there were `model_fields`; with other ones it does not."""
+    train(replace(classification, max_steps=1, model_fields={"initializer_range": 0.1}))
+    path = tmp_path / "run/recipe.yaml"
+    recipe = load_recipe(type(classification), path, ["--resume"])
+    train(recipe)
+    path.write_text(path.read_text().replace("model_fields:\n  initializer_range: 0.1\n", ""))
+    with pytest.raises(ValueError, match=r"model_fields=\{\}: it can't go on with model_fields=\{'init"):
+        train(recipe)
+    train(replace(recipe, model_fields={}))

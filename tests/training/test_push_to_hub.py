@@ -11,7 +11,7 @@ import yaml
 
 from fake_hub import READ_TOKEN, TOKEN, Fault, hub_environment, running_hub
 from hf_gpvit.hub import NotPublished
-from hf_gpvit.training import SegmentationRecipe, engine
+from hf_gpvit.training import SegmentationRecipe, publishing
 
 
 # Trains with few scenes, and without the waiting of a library that tries again.
@@ -96,11 +96,11 @@ def test_any_failure_names_the_command_that_is_left(monkeypatch):
     def fail(*args, **kwargs):
         raise KeyError("sha")
 
-    monkeypatch.setattr(engine, "push_model", fail)
+    monkeypatch.setattr(publishing, "push_model", fail)
     fields = {"hub_model_id": "you/m", "hub_private_repo": False, "hub_license": "mit"}
     recipe = SegmentationRecipe(output_dir="run", push_to_hub=True, **fields)
     with pytest.raises(NotPublished, match="is complete(.|\n)*hf-gpvit push run/best you/m --license mit --public"):
-        engine.push_best(recipe)
+        publishing.push_best(recipe)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_weights_of_the_hub(model, is_hub_name, tmp_path, monkeypatch):
     """A folder is none, even where its path looks like a name."""
     (tmp_path / "here/model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert engine.is_pretrained_of_hub(model) == is_hub_name
+    assert publishing.is_pretrained_of_hub(model) == is_hub_name
 
 
 def test_name_is_needed():

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that decides a training run, as dataclasses that YAML files and command lines fill in."""
 
+from argparse import Action, ArgumentError, ArgumentParser, Namespace
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -13,11 +14,32 @@ from transformers import HfArgumentParser
 from ..files import one_line, write_whole
 
 
-def option(default: Any, text: str) -> Any:
-    """A dataclass field with its line of `--help`."""
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata={"help": text})
-    return field(default=default, metadata={"help": text})
+class _Entries(Action):
+    """A mapping from words `name=value` with values as YAML, of which later ones override earlier ones."""
+
+    def __init__(self, *names, type: Any, **keywords):
+        super().__init__(*names, nargs="+", **keywords)  # words stay text until they are entries
+
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: list[str], name: str | None = None):
+        entries = dict(map(self._entry, values))
+        setattr(namespace, self.dest, getattr(namespace, self.dest) | entries)
+
+    def _entry(self, word: str) -> tuple[str, Any]:
+        name, sign, value = word.partition("=")
+        try:
+            if sign:
+                return name, yaml.safe_load(value)
+        except yaml.YAMLError:
+            pass
+        raise ArgumentError(self, f"must be name=value with values as YAML, got {word!r}")
+
+
+def option(default: Any, text: str, **metadata: Any) -> Any:
+    """A dataclass field with its line of `--help`; with `free=True`, a resumed run may go on with another value."""
+    metadata = {"help": text, **metadata}
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: default.copy(), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass
@@ -27,8 +49,8 @@ class Recipe:
     task: ClassVar[str]
 
     model: str = option("gpvit-nano", "Preset (random weights), or folder or Hub name of a model of any task.")
-    output_dir: str = option("outputs/training", "New folder for the model, checkpoints, log and curves.")
-    resume: bool = option(False, "Go on from the newest checkpoint of output_dir.")
+    output_dir: str = option("outputs/training", "New folder for the model, checkpoints, log and curves.", free=True)
+    resume: bool = option(False, "Go on from the newest checkpoint of output_dir.", free=True)
     seed: int = option(0, "Of weights, order and augmentation.")
 
     dataset: str = option("shapes", "'shapes' (drawn scenes), folder of pictures or parquet files, or Hub name.")
@@ -40,10 +62,11 @@ class Recipe:
     class_names: list[str] | None = option(None, "Names in the order of the ids, or one label set, such as ade20k.")
     streaming: bool = option(False, "Read the train split as a stream, for sets larger than the disk.")
     skip_corrupt: bool = option(False, "Replace unreadable pictures by the next ones and count them.")
-    num_workers: int = option(0, "Processes that load pictures, for each training process.")
+    num_workers: int = option(0, "Processes that load pictures, for each training process.", free=True)
 
     drop_path_rate: float | None = option(None, "Stochastic depth; by default the model's.")
     stripe_widths: list[int] | None = option(None, "Widths in tokens of HRViT's stripes; by default the model's.")
+    model_fields: dict[str, Any] = option({}, "Other fields of the model's config: mlp_ratio=3 ...", action=_Entries)
     gradient_checkpointing: bool = option(False, "Compute activations twice rather than keep them.")
     compile: bool = option(False, "Train torch.compile's version of the model.")
     sync_batch_norm: bool = option(False, "Share BatchNorm's statistics between GPUs.")
@@ -69,13 +92,17 @@ class Recipe:
 
     eval_steps: int = option(0, "Evaluate after this many steps; 0: after every epoch.")
     save_steps: int = option(0, "Save a checkpoint after this many steps; 0: after every evaluation.")
-    logging_steps: int = option(20, "Log after this many steps.")
-    max_checkpoints: int = option(2, "Checkpoints to keep.")
-    trackers: list[str] = option([], "Further trackers by Accelerate's names, such as tensorboard or wandb.")
-    push_to_hub: bool = option(False, "Publish the best model on the Hub at the end; the token is that of HF_TOKEN.")
-    hub_model_id: str | None = option(None, "Its name there, such as you/gpvit-shapes.")
-    hub_private_repo: bool = option(True, "Make the repository a private one.")
-    hub_license: str = option("apache-2.0", "Licence of the weights, by the Hub's identifier.")
+    logging_steps: int = option(20, "Log after this many steps.", free=True)
+    max_checkpoints: int = option(2, "Checkpoints to keep.", free=True)
+    trackers: list[str] = option(
+        [], "Further trackers by Accelerate's names, such as tensorboard or wandb.", free=True
+    )
+    push_to_hub: bool = option(
+        False, "Publish the best model on the Hub at the end; the token is that of HF_TOKEN.", free=True
+    )
+    hub_model_id: str | None = option(None, "Its name there, such as you/gpvit-shapes.", free=True)
+    hub_private_repo: bool = option(True, "Make the repository a private one.", free=True)
+    hub_license: str = option("apache-2.0", "Licence of the weights, by the Hub's identifier.", free=True)
 
     def __post_init__(self):
         for name in ("batch_size", "gradient_accumulation_steps", "logging_steps", "max_checkpoints"):
@@ -96,16 +123,33 @@ class Recipe:
         )
         self._require("max_steps", self.max_steps or not self.streaming, "given where streaming=True")
         self._require("hub_model_id", self.hub_model_id or not self.push_to_hub, "given where push_to_hub=True")
+        for name in ("image_size", "id2label", "label2id"):
+            self._require("model_fields", name not in self.model_fields, f"without {name}, which is set otherwise")
+        for name, value in self.shorthands.items():
+            agrees = value is None or self.model_fields.get(name, value) == value
+            self._require("model_fields", agrees, f"in agreement with {name}={value!r}")
 
     def _require(self, name: str, valid: Any, expected: str) -> None:
         if not valid:
             raise ValueError(f"{name} must be {expected}, got {name}={getattr(self, name)!r}.")
 
     @property
-    def model_fields(self) -> dict[str, Any]:
-        """Fields of the model's config that the recipe sets."""
-        fields = {"drop_path_rate": self.drop_path_rate, "stripe_widths": self.stripe_widths}
-        return {name: value for name, value in fields.items() if value is not None}
+    def shorthands(self) -> dict[str, Any]:
+        """Fields of the recipe that go to the model's config; None: they are not set."""
+        return {"drop_path_rate": self.drop_path_rate, "stripe_widths": self.stripe_widths}
+
+    @property
+    def config_fields(self) -> dict[str, Any]:
+        """Fields of the model's config that the recipe sets: `model_fields` and the shorthands."""
+        return self.model_fields | {name: value for name, value in self.shorthands.items() if value is not None}
+
+    def changes_to(self, other: "Recipe") -> list[str]:
+        """Names of the fields in which `other` differs, but for those with which a resumed run may go on."""
+        names = [field.name for field in fields(self) if not field.metadata.get("free")]
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
+
+    def describe(self, names: Sequence[str]) -> str:
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
     def save(self, path: str | Path) -> None:
         """Writes all fields as YAML that `load_recipe` reads; a file that is there stays whole until then."""
@@ -115,7 +159,14 @@ class Recipe:
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
 
-class _RecipeParser(HfArgumentParser):
+class RecipeParser(HfArgumentParser):
+    """Makes options of a recipe's fields."""
+
+    def add_argument(self, *names: str, free: bool = False, **keywords: Any) -> Action:
+        return super().add_argument(*names, **keywords)  # `free` is not argparse's
+
+
+class _RaisingParser(RecipeParser):
     def error(self, message: str) -> None:
         raise ValueError(message)
 
@@ -129,13 +180,14 @@ def load_recipe(
         recipe_class: That of the task.
         path: YAML file: a mapping from fields to values; null stands for the default. The entry `base` names another
             one, relative to it, whose fields come first.
-        arguments: Such as `["--learning_rate", "1e-4", "--test_flip", "true"]`.
+        arguments: Such as `["--learning_rate", "1e-4", "--test_flip", "true", "--model_fields", "mlp_ratio=3"]`.
+            Of `model_fields`, each entry is overridden by itself.
 
     Raises:
         ValueError: no such field, a value of another type or out of range; the message names the field.
         OSError: there is no such file.
     """
-    parser = _RecipeParser(recipe_class, allow_abbrev=False)
+    parser = _RaisingParser(recipe_class, allow_abbrev=False)
     [recipe] = parser.parse_args_into_dataclasses([*(_file_arguments(path) if path else []), *arguments])
     return recipe
 
@@ -143,10 +195,15 @@ def load_recipe(
 def _file_arguments(path: str | Path) -> list[str]:
     arguments = []
     for name, value in _file_fields(Path(path)).items():
-        if value not in (None, []):
-            values = value if isinstance(value, list) else [value]
-            arguments += [f"--{name}", *map(str, values)]
+        if value not in (None, [], {}):
+            arguments += [f"--{name}", *_words(value)]
     return arguments
+
+
+def _words(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [f"{name}={yaml.safe_dump(entry, default_flow_style=True)}" for name, entry in value.items()]
+    return [str(part) for part in (value if isinstance(value, list) else [value])]
 
 
 def _file_fields(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -162,4 +219,12 @@ def _file_fields(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
             f"{path} must hold a mapping from fields of the recipe to values, got {type(fields).__name__}."
         )
     base = fields.pop("base", None)
-    return fields if base is None else _file_fields(path.parent / base, above) | fields
+    if base is None:
+        return fields
+    former = _file_fields(path.parent / base, above)
+    entries = {name: former[name] | value for name, value in fields.items() if _are_mappings(former.get(name), value)}
+    return former | fields | entries
+
+
+def _are_mappings(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)

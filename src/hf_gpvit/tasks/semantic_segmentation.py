@@ -117,9 +117,8 @@ class SegmentationRecipe(Recipe):
         self._require("max_category_ratio", 0 < self.max_category_ratio <= 1, "in (0, 1]")
 
     @property
-    def model_fields(self) -> dict[str, Any]:
-        head = {} if self.decode_head_type is None else {"decode_head_type": self.decode_head_type}
-        return super().model_fields | head
+    def shorthands(self) -> dict[str, Any]:
+        return super().shorthands | {"decode_head_type": self.decode_head_type}
 
 
 class SemanticSegmentation(Task):

@@ -5,11 +5,10 @@
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, RawDescriptionHelpFormatter
 
 from accelerate import PartialState
-from transformers import HfArgumentParser
 
 from ..command_line import ending_errors
 from ..hub.push import NotPublished, repo_url
-from ..tasks.recipe import Recipe, load_recipe
+from ..tasks.recipe import Recipe, RecipeParser, load_recipe
 from .engine import TrainingStopped, train
 
 
@@ -37,9 +36,7 @@ def train_command(recipe_class: type[Recipe], description: str) -> None:
 
 def parse_recipe(recipe_class: type[Recipe], description: str) -> Recipe:
     """The recipe of this process's command line."""
-    parser = HfArgumentParser(
-        recipe_class, description=description, formatter_class=_HelpFormatter, allow_abbrev=False
-    )
+    parser = RecipeParser(recipe_class, description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
     parser.add_argument("--config", help="YAML file with fields of the recipe.")
     parser.parse_args()  # for --help and for mistakes: argparse shows the usage
     config = ArgumentParser(add_help=False, allow_abbrev=False)

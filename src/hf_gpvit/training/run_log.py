@@ -18,19 +18,19 @@ Figure = import_extra("matplotlib.figure").Figure
 
 
 class RunLog:
-    """Writes records to `folder`/log.jsonl and to the accelerator's trackers, and moves the progress bar.
+    """Writes records to a file and to the accelerator's trackers, and has the progress bar.
 
     Args:
         accelerator: Only its main process writes.
-        folder: The run's folder.
+        path: The log.jsonl.
         step: Optimizer steps done so far. Records of later ones, of a run that went on after its last checkpoint,
             are cut off.
         num_steps: Steps of the whole run.
     """
 
-    def __init__(self, accelerator: accelerate.Accelerator, folder: Path, step: int, num_steps: int):
+    def __init__(self, accelerator: accelerate.Accelerator, path: Path, step: int, num_steps: int):
         self.accelerator = accelerator
-        self.path = folder / "log.jsonl"
+        self.path = path
         if accelerator.is_main_process:
             self._cut(step)
         self.bar = tqdm(total=num_steps, initial=step, unit="step", disable=not accelerator.is_main_process)
@@ -47,6 +47,10 @@ class RunLog:
             record = {name: value if value == value else None for name, value in figures.items()}
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **record}) + "\n")
+
+    def show(self, figures: Mapping[str, float]) -> None:
+        """Beside the progress bar."""
+        self.bar.set_postfix({name: f"{value:.4g}" for name, value in figures.items()})
 
     def close(self) -> None:
         self.bar.close()

@@ -2,13 +2,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """The learning rate over time."""
 
+import functools
 import math
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from ..tasks.recipe import Recipe
 
 
 SCHEDULES = {
     "cosine": lambda progress, minimum: minimum + (1 - minimum) * (1 + math.cos(math.pi * progress)) / 2,
     "poly": lambda progress, minimum: max(1 - progress, minimum),
 }
+
+
+def build_scheduler(optimizer: Optimizer, recipe: Recipe, num_steps: int, steps_per_epoch: int) -> LambdaLR:
+    """The recipe's schedule over `num_steps` optimizer steps. Accelerate would step it once for each process."""
+    factor = functools.partial(
+        learning_rate_factor,
+        num_steps=num_steps,
+        schedule=recipe.schedule,
+        warmup_steps=recipe.warmup_steps or round(recipe.warmup_epochs * steps_per_epoch),
+        warmup_start=recipe.warmup_start_ratio,
+        minimum=recipe.min_learning_rate_ratio,
+    )
+    return LambdaLR(optimizer, factor)
 
 
 def learning_rate_factor(
