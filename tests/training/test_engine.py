@@ -95,13 +95,10 @@ def test_best_stays_when_a_later_evaluation_is_worse(classification, tmp_path, m
     assert json.loads((tmp_path / "run/last/metrics.json").read_text()) == {"step": 6, "accuracy": 0.7} | ORIGIN
 
 
-@pytest.mark.parametrize("is_of_hub", [True, False])
-def test_weights_that_a_run_begins_with_are_noted(is_of_hub, classification, tmp_path, monkeypatch):
-    """Those of the Hub; a folder's name says nothing to others."""
-    monkeypatch.setattr(engine, "is_pretrained_of_hub", lambda model: is_of_hub)
+def test_weights_that_a_run_begins_with_are_noted(classification, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "base_model", lambda recipe: {"base_model": "you/model"})
     train(replace(classification, max_steps=1))
-    saved = json.loads((tmp_path / "run/best/metrics.json").read_text())
-    assert saved.get("base_model") == (classification.model if is_of_hub else None)
+    assert json.loads((tmp_path / "run/best/metrics.json").read_text())["base_model"] == "you/model"
 
 
 def test_accumulation_makes_as_many_steps_of_as_many_pictures(classification, tmp_path, monkeypatch):

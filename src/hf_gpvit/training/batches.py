@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from ..data.rows import RowReader
 from ..data.samples import StreamedSamples, TrainingSamples
 from ..extras import import_extra
-from .progress import Progress
 from ..tasks.recipe import Recipe
+from .checkpoints import Progress
 from .stopping import leave_process_group
 
 
@@ -20,11 +21,14 @@ accelerate = import_extra("accelerate")
 
 
 class Batches:
-    """What a run goes through, epoch after epoch: see `DatasetBatches` and `StreamBatches`.
+    """What `DatasetBatches` and `StreamBatches` have in common.
+
+    `prepare` gives back what it is given as Accelerate prepares it. `starting_at` gives endless batches from where a
+    run stands, whose `epoch` it keeps up to date.
 
     Attributes:
         steps_per_epoch: Optimizer steps that count as one epoch.
-        stateful: What a checkpoint must keep besides the run's progress; None: nothing.
+        stateful: The loader, if a checkpoint must keep its state besides the run's progress, or None.
     """
 
     steps_per_epoch: int
@@ -33,14 +37,6 @@ class Batches:
     def __init__(self, recipe: Recipe, accelerator: accelerate.Accelerator, loader: DataLoader):
         self.recipe, self.accelerator = recipe, accelerator
         self.loader, self.samples = loader, loader.dataset
-
-    def prepare(self, *others: Any) -> list[Any]:
-        """`others`, and what it has itself, as Accelerate prepares them."""
-        raise NotImplementedError
-
-    def starting_at(self, progress: Progress) -> Iterator[dict[str, torch.Tensor]]:
-        """Endless batches from where the run stands. `progress.epoch` is kept up to date."""
-        raise NotImplementedError
 
 
 class DatasetBatches(Batches):
@@ -60,8 +56,8 @@ class DatasetBatches(Batches):
         return others
 
     def starting_at(self, progress: Progress) -> Iterator[dict[str, torch.Tensor]]:
-        num_batches = progress.step * self.recipe.gradient_accumulation_steps
-        first, position = divmod(num_batches, len(self.loader))
+        num_done = progress.step * self.recipe.gradient_accumulation_steps
+        first, position = divmod(num_done, len(self.loader))
         for epoch in count(first):
             progress.epoch = epoch
             self.samples.set_epoch(epoch)
@@ -103,8 +99,8 @@ def build_batches(
     recipe: Recipe,
     accelerator: accelerate.Accelerator,
     dataset: Any,
+    reader: RowReader,
     transform: Callable,
-    num_labels: int,
     collate: Callable | None = None,
 ) -> Batches:
     """The batches of a recipe.
@@ -112,20 +108,22 @@ def build_batches(
     Args:
         recipe: Decides sizes, order and workers.
         accelerator: Its processes share each batch.
-        dataset, transform, num_labels: As `TrainingSamples` or, of a stream, `StreamedSamples` take them.
+        dataset, reader, transform: As `TrainingSamples` or, of a stream, `StreamedSamples` take them.
         collate: Makes a batch of a list of samples. Default: stacks them.
 
     Raises:
         ValueError: A batch can't be shared out among processes and accumulated parts, or is more than the dataset; or
             the samples can't be had of `dataset`. While iterating: a process gets less than a batch of a stream.
     """
-    what = (dataset, transform, num_labels, recipe.seed, recipe.skip_corrupt)
+    what = (dataset, reader, transform, recipe.seed, recipe.skip_corrupt)
     if recipe.streaming:
         samples = StreamedSamples(*what, accelerator.process_index, accelerator.num_processes)
-        kind, loader_class, order = StreamBatches, stateful_loader_class(), {}
+        loader_class = import_extra("torchdata.stateful_dataloader").StatefulDataLoader
+        kind, order = StreamBatches, {}
     else:
         samples = TrainingSamples(*what)
-        kind, loader_class, order = DatasetBatches, DataLoader, {"shuffle": True}
+        loader_class = DataLoader
+        kind, order = DatasetBatches, {"shuffle": True}
     loader = loader_class(
         samples,
         batch_size=batch_size_of_process(recipe, accelerator.num_processes),
@@ -150,8 +148,3 @@ def batch_size_of_process(recipe: Recipe, num_processes: int) -> int:
             f"{recipe.gradient_accumulation_steps}, got batch_size={recipe.batch_size}."
         )
     return recipe.batch_size // parts
-
-
-def stateful_loader_class() -> type[DataLoader]:
-    """A DataLoader whose workers say how far they have read a stream."""
-    return import_extra("torchdata.stateful_dataloader").StatefulDataLoader

@@ -1,9 +1,11 @@
 # Copyright 2026 The hf-gpvit authors
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints that are there whole or not at all."""
+"""Where a run stands, and checkpoints of it that are there whole or not at all."""
 
+import math
 import os
 import re
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,26 @@ from ..files import PARTIAL, one_line, remove_partial, remove_tree
 
 
 _NAME = re.compile(r"step-(\d+)")
+
+
+@dataclass
+class Progress:
+    """Where a run stands; part of its checkpoints."""
+
+    step: int = 0
+    epoch: int = 0  # of a stream, whose length nobody knows
+    num_corrupt: int = 0
+    best: float = -math.inf
+    metrics: dict[str, float] = field(default_factory=dict)  # of the last evaluation
+
+    def state_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        wrong = [name for name, value in vars(self).items() if not isinstance(state_dict.get(name), type(value))]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)} must be those of a run, got {state_dict!r:.200}.")
+        vars(self).update(state_dict)
 
 
 class Checkpoints:

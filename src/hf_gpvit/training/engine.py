@@ -9,22 +9,19 @@ import torch
 from transformers import PreTrainedModel
 
 from ..extras import import_extra
-from .acceleration import build_accelerator, start_trackers
+from ..tasks import TASKS
+from ..tasks.recipe import Recipe
 from .batches import build_batches
 from .building import check_fields
-from .checkpoints import Checkpoints
+from .checkpoints import Checkpoints, Progress
 from .evaluation import evaluate_model
-from .materials import build_training_model, load_training_data
-from .meter import Meter
+from .materials import build_accelerator, build_training_model, load_training_data
 from .parameter_groups import parameter_groups
-from .progress import Progress
-from .publishing import check_hub, is_pretrained_of_hub, push_best
-from ..tasks.recipe import Recipe
+from .publishing import base_model, check_hub, push_best
 from .run_folder import RunFolder
 from .run_log import RunLog, plot_curves
 from .schedule import build_scheduler
 from .stopping import StopRequest, TrainingStopped
-from ..tasks import TASKS
 from .weights import Weights
 
 
@@ -62,14 +59,14 @@ class Engine:
         check_fields(recipe.model, recipe.config_fields)
         accelerate.utils.set_seed(recipe.seed)
         data = load_training_data(recipe, self.accelerator)
-        self.test_set, num_labels = data.test, len(data.class_names)
-        # found out here, because only here paths are what they are
-        self.origin = data.test_source | ({"base_model": recipe.model} if is_pretrained_of_hub(recipe.model) else {})
-        self.task = TASKS[recipe.task](recipe, num_labels)
+        self.test_set = data.test
+        self.origin = data.test_source | base_model(recipe)  # now, because only now paths are what they are
+        self.task = TASKS[recipe.task](recipe, len(data.class_names))
         model = build_training_model(recipe, data.class_names, self.task.preset_image_size)
         self.image_processor = self.task.image_processor(model)
         reader = self.task.reader(model.config, self.image_processor, data.train.split)
-        self.batches = build_batches(recipe, self.accelerator, self.task, data.train, reader, self.image_processor)
+        transform = self.task.transform(self.image_processor)
+        self.batches = build_batches(recipe, self.accelerator, data.train, reader, transform, self.task.collate)
         self._prepare(model)
         accelerate.utils.set_seed(recipe.seed, device_specific=True)  # each process drops paths of its own
 
@@ -86,7 +83,8 @@ class Engine:
         self.model, self.optimizer = self.batches.prepare(model, optimizer)
         self.weights.follow(self.model)
         self.progress = Progress()
-        self.accelerator.register_for_checkpointing(self.scheduler, self.progress, *self.weights.stateful)
+        stateful = (self.scheduler, self.progress, self.weights.average)
+        self.accelerator.register_for_checkpointing(*filter(None, stateful))
         where, keep = self.folder.checkpoints, recipe.max_checkpoints
         self.checkpoints = Checkpoints(self.accelerator, where, keep, self.batches.stateful)
 
@@ -95,9 +93,8 @@ class Engine:
         self._start()
         if self.progress.step == self.num_steps:  # at most, it was cut short while saving the last model
             return self._finish()
-        batches = self.batches.starting_at(self.progress)
         # closed in the end, so that workers end whatever ends the run
-        with StopRequest(self.accelerator) as stop, closing(batches):
+        with StopRequest(self.accelerator) as stop, closing(self.batches.starting_at(self.progress)) as batches:
             for batch in batches:
                 self._train_on(batch)
                 if self.accelerator.sync_gradients and self._is_end_after_step(stop):
@@ -109,9 +106,7 @@ class Engine:
             self.folder.start()
         if self.recipe.resume:
             self.checkpoints.load_newest()
-        start_trackers(self.accelerator, self.recipe)
-        self.log = RunLog(self.accelerator, self.folder.log, self.progress.step, self.num_steps)
-        self.meter = Meter(self.accelerator, self.recipe, self.progress)
+        self.log = RunLog(self.accelerator, self.folder.log, self.recipe, self.progress, self.num_steps)
 
     def _train_on(self, batch: dict[str, torch.Tensor]) -> None:
         self.model.train()
@@ -123,11 +118,12 @@ class Engine:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
             self.optimizer.step()
             self.optimizer.zero_grad()
-        self.meter.add(loss.detach(), batch["num_corrupt"].sum())
+        learning_rate = self.scheduler.get_last_lr()[0]  # of this step, and the trunk's
+        self.log.add(loss.detach(), batch["num_corrupt"].sum(), learning_rate)
         if self.accelerator.sync_gradients:
-            self.meter.learning_rate = self.scheduler.get_last_lr()[0]  # of this step, and the trunk's
             self.scheduler.step()
-            self.weights.update()
+            if self.weights.average:
+                self.weights.average.update_parameters(self.weights.trained)
             self.progress.step += 1
             self.log.bar.update()
 
@@ -149,16 +145,16 @@ class Engine:
 
     def _log(self) -> None:
         """Writes what is new since the last record, and waits for the device only here."""
-        if not self.meter.losses:
+        if not self.log.losses:
             return
-        losses, figures = self.meter.read()
+        losses, figures = self.log.read()
         for step, loss in enumerate(losses, start=self.progress.step - len(losses) + 1):
             if not math.isfinite(loss):
                 advice = "Try a lower learning_rate, or max_grad_norm."
                 raise self._stopped(f"The loss became {loss} at step {step}. {advice}")
-        self.log.write(self.progress.step, figures)
-        self.log.show(figures)
-        self.meter.restart_clock()
+        self.log.write(figures)
+        self.log.bar.set_postfix({name: f"{value:.4g}" for name, value in figures.items()})
+        self.log.restart_clock()
 
     def _evaluate(self) -> None:
         self._log()
@@ -173,13 +169,13 @@ class Engine:
             accelerator=self.accelerator,
             skip_corrupt=self.recipe.skip_corrupt,
         )
-        self.log.write(self.progress.step, {f"eval/{name}": value for name, value in metrics.items()})
+        self.log.write({f"eval/{name}": value for name, value in metrics.items()})
         self.progress.metrics = metrics
         main = next(iter(metrics.values()))
         if main > self.progress.best:
             self.progress.best = main
             self._save_model("best", metrics)
-        self.meter.restart_clock()
+        self.log.restart_clock()
 
     def _save_checkpoint(self) -> None:
         self._log()
@@ -187,7 +183,7 @@ class Engine:
         if not self.weights.are_finite():
             raise self._stopped(f"Weights are not finite after step {self.progress.step}. Try a lower learning_rate.")
         self.checkpoints.save(self.progress.step)
-        self.meter.restart_clock()
+        self.log.restart_clock()
 
     def _save_model(self, name: str, metrics: dict[str, float]) -> None:
         model = self.weights.model()  # gathered by all processes together
@@ -198,18 +194,16 @@ class Engine:
 
     def _stopped(self, reason: str) -> TrainingStopped:
         self.log.close()
-        self.accelerator.end_training()
         complete = self.checkpoints.complete()
         kept = f"{complete[-1][1]} is kept; resume=True goes on from it" if complete else "There is no checkpoint yet"
         return TrainingStopped(f"{reason} {kept}.")
 
     def _finish(self) -> dict[str, float]:
         self._save_model("last", self.progress.metrics)
-        self.log.close()
         is_main_process = self.accelerator.is_main_process
         if is_main_process:
             plot_curves(self.folder.log, self.folder.curves)
-        self.accelerator.end_training()
+        self.log.close()
         # the other processes have ended by then: however long it takes, they don't wait
         if self.recipe.push_to_hub and is_main_process:
             push_best(self.recipe)

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-gpvit authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a recipe names: its data, and the model that it begins with."""
+"""What a recipe names: processes, data, and the model that it begins with."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,32 @@ from transformers import PreTrainedModel
 
 from ..data.loading import LoadedData, load_data
 from ..extras import import_extra
-from .building import build_model
 from ..tasks import TASKS
 from ..tasks.recipe import Recipe
+from .building import build_model
+from .run_log import check_trackers
 
 
 accelerate = import_extra("accelerate")
+
+
+def build_accelerator(recipe: Recipe) -> accelerate.Accelerator:
+    """The processes of a run, with precision, accumulation, compilation and trackers as the recipe says.
+
+    Raises:
+        ValueError: There is no such tracker; Accelerate would go on without it.
+    """
+    check_trackers(recipe.trackers)
+    return accelerate.Accelerator(
+        mixed_precision=recipe.mixed_precision,
+        gradient_accumulation_plugin=accelerate.utils.GradientAccumulationPlugin(
+            num_steps=recipe.gradient_accumulation_steps, sync_with_dataloader=False
+        ),
+        dataloader_config=accelerate.DataLoaderConfiguration(use_seedable_sampler=True, non_blocking=True),
+        dynamo_backend="inductor" if recipe.compile else "no",
+        log_with=recipe.trackers or None,
+        project_dir=recipe.output_dir,
+    )
 
 
 def load_training_data(recipe: Recipe, accelerator: accelerate.Accelerator) -> LoadedData:

@@ -44,6 +44,6 @@ def push_best(recipe: Recipe) -> None:
         ) from error
 
 
-def is_pretrained_of_hub(model: str) -> bool:
-    """Whether a recipe's `model` names weights on the Hub, rather than a preset or a folder."""
-    return "/" in model and is_hub_name(model)
+def base_model(recipe: Recipe) -> dict[str, str]:
+    """`base_model` for the card: weights on the Hub that a run begins with. A folder's name says nothing to others."""
+    return {"base_model": recipe.model} if "/" in recipe.model and is_hub_name(recipe.model) else {}

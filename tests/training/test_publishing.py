@@ -110,7 +110,8 @@ def test_weights_of_the_hub(model, is_hub_name, tmp_path, monkeypatch):
     """A folder is none, even where its path looks like a name."""
     (tmp_path / "here/model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert publishing.is_pretrained_of_hub(model) == is_hub_name
+    recipe = SegmentationRecipe(model=model)
+    assert publishing.base_model(recipe) == ({"base_model": model} if is_hub_name else {})
 
 
 def test_name_is_needed():
