@@ -30,13 +30,14 @@ DEV = [
 ]
 
 
-class BuildWithCards(build_py):
-    """Puts hub_cards/ into the package; an editable install reads it where it is."""
+class BuildWithFolders(build_py):
+    """Puts configs/ and hub_cards/ into the package; an editable install reads them where they are."""
 
     def run(self):
         super().run()
         if not self.editable_mode:
-            shutil.copytree(ROOT / "hub_cards", Path(self.build_lib) / "hf_gpvit/hub_cards", dirs_exist_ok=True)
+            for name in ("configs", "hub_cards"):
+                shutil.copytree(ROOT / name, Path(self.build_lib) / "hf_gpvit" / name, dirs_exist_ok=True)
 
 
 setup(
@@ -49,9 +50,8 @@ setup(
     license="Apache-2.0",
     package_dir={"": "src"},
     packages=find_packages("src"),
-    py_modules=["hf_gpvit_cli"],
     package_data={"hf_gpvit": ["py.typed", "version.txt", "data/label_sets/*.json"]},
-    cmdclass={"build_py": BuildWithCards},
+    cmdclass={"build_py": BuildWithFolders},
     python_requires=">=3.11",
     install_requires=[
         "huggingface_hub>=1.5,<3",

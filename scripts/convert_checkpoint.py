@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """An official checkpoint to a model folder: `python scripts/convert_checkpoint.py --help`, or `hf-gpvit convert`."""
 
-from hf_gpvit.conversion.convert_command import convert_command
+from hf_gpvit_cli import run
 
 
 if __name__ == "__main__":
-    convert_command()
+    run("convert")

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How good a model is on a dataset: `python scripts/evaluate_model.py --help`; installed, `hf-gpvit evaluate`."""
 
-from hf_gpvit.training.evaluate_command import evaluate_command
+from hf_gpvit_cli import run
 
 
 if __name__ == "__main__":
-    evaluate_command()
+    run("evaluate")

@@ -15,7 +15,7 @@ from transformers import HfArgumentParser, Trainer, TrainingArguments, set_seed
 
 from hf_gpvit.data import image_processor_for, to_rgb
 from hf_gpvit.data.loading import load_data
-from hf_gpvit.data.transforms import TrainTransform
+from hf_gpvit.data.transforms import ClassificationTransform
 from hf_gpvit.tasks import ImageClassification
 from hf_gpvit.training import build_model
 
@@ -49,6 +49,10 @@ def main() -> None:
     model = build_model(arguments.model, task.name, data.class_names, arguments.image_size)
     image_size = arguments.image_size or model.config.image_size
     image_processor = image_processor_for(model, image_size)
+    augment = ClassificationTransform(image_processor, image_size, crop_scale=(0.5, 1.0))
+
+    def train_transform(batch):
+        return {"labels": batch["label"], "pixel_values": [augment(to_rgb(image)) for image in batch["image"]]}
 
     def eval_transform(batch):
         images = [to_rgb(image) for image in batch["image"]]
@@ -60,7 +64,7 @@ def main() -> None:
     trainer = Trainer(
         model,
         training_arguments,
-        train_dataset=data.train.with_transform(TrainTransform(image_processor, image_size)),
+        train_dataset=data.train.with_transform(train_transform),
         eval_dataset=data.test.with_transform(eval_transform),
         processing_class=image_processor,
         compute_metrics=accuracy,

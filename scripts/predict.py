@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a model says about pictures: `python scripts/predict.py --help`; installed, it is `hf-gpvit predict`."""
 
-from hf_gpvit.inference.predict_command import predict_command
+from hf_gpvit_cli import run
 
 
 if __name__ == "__main__":
-    predict_command()
+    run("predict")

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model goes to the Hugging Face Hub: `python scripts/push_to_hub.py --help`; installed, it is `hf-gpvit push`."""
 
-from hf_gpvit.hub.push_command import push_command
+from hf_gpvit_cli import run
 
 
 if __name__ == "__main__":
-    push_command()
+    run("push")

@@ -15,37 +15,35 @@ import math
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import torch
 from datasets import Dataset
-from transformers import BaseImageProcessor, HfArgumentParser, PreTrainedModel, Trainer, TrainingArguments, set_seed
+from transformers import HfArgumentParser
 
-from hf_gpvit.command_line import ending_errors
-from hf_gpvit.data import image_processor_for, to_rgb
+from hf_gpvit.commands.ending import ending_errors
+from hf_gpvit.data import to_rgb
 from hf_gpvit.data.folders import load_folder
 from hf_gpvit.data.loading import LoadedData, load_data
-from hf_gpvit.data.transforms import TrainTransform, reduces_labels
-from hf_gpvit.files import atomic_folder, write_metrics
-from hf_gpvit.tasks import find_task
-from hf_gpvit.training import build_model, evaluate_model
+from hf_gpvit.files import atomic_folder, remove_tree, write_metrics
+from hf_gpvit.tasks import ImageClassification, Recipe, SemanticSegmentation
+from hf_gpvit.training import TrainingStopped, build_model, load_recipe, train
 
 
-@dataclass(frozen=True)
-class Task:
-    """What it is called by models and by pipelines, and the learning rate that suits it."""
-
-    name: str
-    pipeline: str
-    learning_rate: float
+def classification_views(side: int, min_crop: float) -> dict[str, Any]:
+    return {"image_size": side, "crop_scale": [min_crop, 1.0]}
 
 
-TASKS = {
-    "classification": Task("image-classification", "image-classification", 1e-3),
-    "segmentation": Task("semantic-segmentation", "image-segmentation", 2e-3),
-}
+def segmentation_views(side: int, min_crop: float) -> dict[str, Any]:
+    """Crops of one size, of pictures that are enlarged: of a square one, they show `min_crop` of it at least."""
+    return {"crop_size": side, "resize_size": [side, 4 * side], "scale_range": [1.0, min_crop**-0.5]}
+
+
+# By the word of the command line, which their recipes have too, small/quickstart-classification and -segmentation.
+TASKS = {"classification": ImageClassification, "segmentation": SemanticSegmentation}
+# The recipe's fields that say what of a picture is seen in training.
+VIEWS = {"classification": classification_views, "segmentation": segmentation_views}
 PICTURES_SEEN = 24_000  # in all epochs together
 NUM_SAMPLES = 3
 # There are as many scenes as one wants, own pictures are few.
@@ -66,7 +64,9 @@ class Arguments:
     num_train_epochs: int | None = field(
         default=None, metadata={"help": f"By default as many as make {PICTURES_SEEN:,} pictures."}
     )
-    batch_size: int = field(default=16, metadata={"help": "Pictures in a training step."})
+    batch_size: int | None = field(
+        default=None, metadata={"help": "Pictures in a training step, by default 16, or all where there are fewer."}
+    )
     learning_rate: float | None = field(default=None, metadata={"help": "Highest one, by default the task's."})
     min_crop: float | None = field(
         default=None,
@@ -85,44 +85,50 @@ class Arguments:
             raise ValueError(f"--min_crop must be in (0, 1], got {self.min_crop}.")
 
 
-def load_parts(arguments: Arguments) -> tuple[LoadedData, Task]:
+def load_parts(arguments: Arguments) -> tuple[LoadedData, str]:
     """Train and test set with the names of the classes, and the task: the given one, or what the layout says."""
     if arguments.data is None:
-        task = TASKS[arguments.task or "segmentation"]
-        return load_data("shapes", find_task(task.name)), task
+        task = arguments.task or "segmentation"
+        return load_data("shapes", TASKS[task]), task
     splits, names = load_folder(arguments.data, arguments.task and TASKS[arguments.task].name)
-    task = next(task for task in TASKS.values() if find_task(task.name).target_column in splits["train"].features)
+    task = next(word for word, task in TASKS.items() if task.target_column in splits["train"].features)
     return LoadedData(splits["train"], splits["test"], names), task
 
 
-def build_image_processor(model: PreTrainedModel, image_size: int | tuple[int, int]) -> BaseImageProcessor:
-    """The papers' one, but its centre crop loses as little as it can: what stands at the edge may count.
-
-    Class ids of scenes and folders start at the first class, whatever the classes are called.
-    """
-    image_processor = image_processor_for(model, image_size, crop_ratio=1.0)
-    if reduces_labels(image_processor):
-        image_processor.do_reduce_labels = False
-    return image_processor
-
-
-def train(arguments: Arguments, model: PreTrainedModel, train_set: Dataset, task: Task, folder: Path) -> None:
-    training_arguments = TrainingArguments(
-        str(folder),
-        num_train_epochs=arguments.num_train_epochs or math.ceil(PICTURES_SEEN / len(train_set)),
-        per_device_train_batch_size=arguments.batch_size,
-        learning_rate=arguments.learning_rate or task.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=0.1,  # a tenth of all steps
-        weight_decay=0.02,
-        logging_strategy="epoch",
-        save_strategy="no",
-        report_to="none",
+def recipe_for(arguments: Arguments, data: LoadedData, task: str) -> Recipe:
+    """The task's recipe with what the command line says, and with as many steps as show as many pictures."""
+    recipe = load_recipe(TASKS[task].recipe_class, f"small/quickstart-{task}")
+    batch_size = min(arguments.batch_size or recipe.batch_size, len(data.train))
+    pictures_seen = arguments.num_train_epochs * len(data.train) if arguments.num_train_epochs else PICTURES_SEEN
+    steps = math.ceil(pictures_seen / batch_size)
+    # built here too, so that its errors come before anything is written
+    own_size = build_model(arguments.model, recipe.task, data.class_names).config.image_size
+    side = arguments.image_size or (own_size if isinstance(own_size, int) else min(own_size))
+    return replace(
+        recipe,
+        model=arguments.model,
+        dataset=arguments.data or recipe.dataset,
         seed=arguments.seed,
-        dataloader_pin_memory=torch.accelerator.is_available(),  # else it warns
-        remove_unused_columns=False,  # the transform makes the columns that the model takes
+        batch_size=batch_size,
+        learning_rate=arguments.learning_rate or recipe.learning_rate,
+        max_steps=steps,
+        warmup_steps=math.ceil(steps * recipe.warmup_epochs / recipe.num_train_epochs),
+        eval_steps=steps,
+        **VIEWS[task](side, arguments.min_crop or (OWN_MIN_CROP if arguments.data else SHAPES_MIN_CROP)),
     )
-    Trainer(model, training_arguments, train_dataset=train_set).train()
+
+
+def train_into(folder: Path, recipe: Recipe, data: LoadedData) -> dict[str, float]:
+    """Trains, and leaves of the run only the model and its image processor."""
+    run = folder / "run"
+    try:
+        metrics = train(replace(recipe, output_dir=str(run)), data)
+    except TrainingStopped as error:  # its checkpoint goes too
+        raise ValueError(f"{error.reason} Nothing was written.") from error
+    for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
+        (run / "last" / name).rename(folder / name)
+    remove_tree(run)
+    return metrics
 
 
 def save_samples(folder: Path, test_set: Dataset, names: list[str]) -> None:
@@ -145,30 +151,23 @@ def save_samples(folder: Path, test_set: Dataset, names: list[str]) -> None:
 
 def run(arguments: Arguments) -> None:
     start = time.perf_counter()
-    set_seed(arguments.seed)
     data, task = load_parts(arguments)
-    model = build_model(arguments.model, task.name, data.class_names, arguments.image_size)
-    image_size = arguments.image_size or model.config.image_size
-    image_processor = build_image_processor(model, image_size)
-    min_crop = arguments.min_crop or (OWN_MIN_CROP if arguments.data else SHAPES_MIN_CROP)
-    transform = TrainTransform(image_processor, image_size, scale=(min_crop, 1.0))
-    print(f"{arguments.model} learns {task.name} of {len(data.class_names)} classes from {len(data.train)} pictures.")
+    recipe = recipe_for(arguments, data, task)
+    classes, pictures = len(data.class_names), len(data.train)
+    print(f"{recipe.model} learns {recipe.task} of {classes} classes from {pictures} pictures.")
     with atomic_folder(arguments.output) as folder:
-        train(arguments, model, data.train.with_transform(transform), task, folder)
-        metrics = evaluate_model(model, image_processor, data.test)
-        model.save_pretrained(folder)
-        image_processor.save_pretrained(folder)
+        metrics = train_into(folder, recipe, data)
         save_samples(folder / "samples", data.test, data.class_names)
         # in a process of its own: the folder must load with nothing of this one
         drawing = subprocess.run([sys.executable, Path(__file__).with_name("quickstart_picture.py"), folder])
         metrics["seconds"] = round(time.perf_counter() - start, 1)
         write_metrics(folder / "metrics.json", metrics)
-    report(Path(arguments.output), metrics, task, len(data.test))
+    report(Path(arguments.output), metrics, TASKS[task].pipeline, len(data.test))
     if drawing.returncode:
         sys.exit(f"quickstart.py: {arguments.output} is there, but drawing what it sees failed: see above.")
 
 
-def report(output: Path, metrics: dict[str, float], task: Task, num_pictures: int) -> None:
+def report(output: Path, metrics: dict[str, float], task: str, num_pictures: int) -> None:
     name, value = next(iter(metrics.items()))
     print(
         f"""
@@ -181,7 +180,7 @@ Use it from Python:
 
 import hf_gpvit
 from transformers import pipeline
-print(pipeline("{task.pipeline}", model="{output.as_posix()}")("{(output / "samples/1.png").as_posix()}"))"""
+print(pipeline("{task}", model="{output.as_posix()}")("{(output / "samples/1.png").as_posix()}"))"""
     )
 
 

@@ -10,8 +10,8 @@ A config is a YAML file of fields; all fields are options too, which override th
 in `--output_dir`. What it leaves there, best/ above all, loads with `AutoModelForImageClassification`.
 """
 
+from hf_gpvit.commands.train import train_command
 from hf_gpvit.training import ClassificationRecipe
-from hf_gpvit.training.command_line import train_command
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ folder as well: its trunk is kept, its head replaced. `--resume` goes on with th
 there, best/ above all, loads with `AutoModelForSemanticSegmentation`.
 """
 
+from hf_gpvit.commands.train import train_command
 from hf_gpvit.training import SegmentationRecipe
-from hf_gpvit.training.command_line import train_command
 
 
 if __name__ == "__main__":

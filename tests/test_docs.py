@@ -4,7 +4,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -80,7 +79,6 @@ def test_fine_tune_on_my_folder(tmp_path, monkeypatch):
 
 def test_train(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(DOCS.parent / "configs", tmp_path / "configs")
     monkeypatch.setattr(loading, "TRAIN_SCENES", {"num_scenes": 16, "seed": 0})
     monkeypatch.setattr(loading, "TEST_SCENES", {"num_scenes": 2, "seed": 1})
     [code] = python_blocks("train.md")

@@ -267,16 +267,3 @@ def test_script_on_a_segmentor(segmentor, photos):
     ids = segment(segmentor[1], segmentor[2], load_picture("photos/cat.png"), settings).numpy()
     assert np.array_equal(np.asarray(Image.open("outputs/predictions/cat.png")), ids)
     assert answer.stdout.startswith("photos/cat.png  ")
-
-
-def test_script_ends_errors_with_one_message(segmentor, photos):
-    answer = run("--model", segmentor[0], "photos", "--window_stride", "8")
-    assert answer.returncode == 1
-    # libraries that are installed may print warnings before
-    last = answer.stderr.splitlines()[-1]
-    assert last == "predict.py: window_stride needs a window_size, got window_stride=8 alone."
-    assert "Traceback" not in answer.stderr
-    assert not (photos / "outputs").exists()
-    answer = run("--model", segmentor[0], "nowhere")
-    assert answer.returncode == 1
-    assert answer.stderr.splitlines()[-1].startswith("predict.py: nowhere does not exist")

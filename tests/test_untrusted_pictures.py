@@ -27,6 +27,7 @@ from packaging.version import Version
 from PIL import EpsImagePlugin, ExifTags, Image, ImageOps, features
 from transformers import ViTImageProcessor, pipeline
 
+import hf_gpvit_cli
 from families import GPVIT, HRVIT, awake
 from hf_gpvit.data import image_processor_for, to_rgb
 from hf_gpvit.data.folders import load_folder
@@ -34,7 +35,6 @@ from hf_gpvit.data.pictures import UnreadablePictureError, opened_picture
 from hf_gpvit.files import printable
 from hf_gpvit.inference import find_pictures, load_picture, predict_pictures, segment
 from hf_gpvit.inference.pictures import check_resized_size
-from hf_gpvit.inference.predict_command import predict_command
 from hf_gpvit.tasks.image_classification import LabelReader
 from hf_gpvit.tasks.semantic_segmentation import AnnotationReader
 
@@ -560,16 +560,16 @@ def test_names_of_files(models, tmp_path, monkeypatch, capsys, kind):
         PHOTO.save(tmp_path / "photos" / name)
     (tmp_path / "photos/bro\nken  .png").write_bytes(b"no picture")
     with pytest.raises(SystemExit) as ended:
-        predict_command(["--model", str(models[kind]), "photos", "--output_dir", "out"], prog="predict")
+        hf_gpvit_cli.main(["predict", "--model", str(models[kind]), "photos", "--output_dir", "out"])
     assert ended.value.code == 1
     output = capsys.readouterr()
     lines = output.out.splitlines()
     shown = {line.split("  LABEL_")[0].rstrip() for line in lines if "  LABEL_" in line}
     assert shown == {f"photos/{name}" for name in NAMES.values()}
     assert lines[-1] == f"{len(NAMES)} of {len(NAMES) + 1} pictures: " + os.path.join("out", "")
-    errors = [line for line in output.err.splitlines() if line.startswith("predict: ")]
+    errors = [line for line in output.err.splitlines() if line.startswith("hf-gpvit predict: ")]
     assert len(errors) == 1 and "Traceback" not in output.err
-    assert errors[0].startswith("predict: Can't read the picture photos/bro\\nken  .png: it is no picture")
+    assert errors[0].startswith("hf-gpvit predict: Can't read the picture photos/bro\\nken  .png: it is no picture")
     records = json.loads((tmp_path / "out/predictions.json").read_text(encoding="utf-8"))
     good = {record["file"] for record in records if "error" not in record}
     assert good == {f"photos/{name}" for name in NAMES}

@@ -9,9 +9,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
-from transformers import PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .inference.modes import evaluating
+from .registration import MODEL_CLASSES
 
 
 def _attention_flops(query_shape, key_shape, value_shape, *args, **kwargs) -> int:
@@ -67,6 +68,12 @@ def count_costs(model: PreTrainedModel, height: int, width: int) -> Costs:
     ):
         model(pixel_values)
     return Costs(flops.get_total_flops() // 2, sum(storage.nbytes() for storage in weights), live.peak)
+
+
+def backbone_parameters(config: PreTrainedConfig) -> int:
+    """Number of parameters of a model of this package without pooling, classifier and decode heads."""
+    with torch.device("meta"):
+        return MODEL_CLASSES[type(config)][AutoModel](config, add_pooling_layer=False).num_parameters()
 
 
 class _LiveBytes(TorchDispatchMode):

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-gpvit authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files and folders that are there whole or not at all, and what is said of those that are not."""
+"""Files and folders: written whole or not at all, read with errors that name them."""
 
 import ctypes
 import json
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from safetensors import SafetensorError
 
 
@@ -99,6 +100,23 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ValueError(f"{path} must hold a JSON object, got {fields!r:.80}.")
     return fields
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Raises a ValueError that names the file unless it holds a YAML mapping, or nothing."""
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} is no YAML: {one_line(error)}") from error
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path} must hold a mapping from fields of a recipe to values, got {fields!r:.80}.")
+    return fields
+
+
+def shipped_folder(name: str) -> Path:
+    """A folder that comes along: in an installed package inside of it, in a clone at the root."""
+    package = Path(__file__).parent
+    return next(folder for folder in (package / name, package.parents[1] / name) if folder.is_dir())
 
 
 def one_line(error: Exception) -> str:

@@ -4,11 +4,8 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
-import tarfile
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -387,25 +384,3 @@ def test_missing_jinja_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ImportError, match=re.escape('pip install "hf-gpvit[hub]"')):
         model_card(GPVIT.model_class(GPVIT.config()), model_name="m")
-
-
-# ---- packaging
-
-
-def test_distributions_have_the_cards(tmp_path):
-    pytest.importorskip("setuptools", minversion="70.1")  # builds wheels by itself
-    source = tmp_path / "source"
-    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
-    shutil.copytree(ROOT / "hub_cards", source / "hub_cards")
-    for file in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md"):
-        shutil.copy(ROOT / file, source)
-    build = "from setuptools import build_meta; build_meta.build_sdist('dist'); build_meta.build_wheel('dist')"
-    subprocess.run([sys.executable, "-c", build], check=True, cwd=source, stdout=subprocess.DEVNULL)
-
-    cards = {path.name for path in (ROOT / "hub_cards").iterdir()}
-    (wheel,) = (source / "dist").glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    assert {Path(name).name for name in names if name.startswith("hf_gpvit/hub_cards/")} == cards
-    (sdist,) = (source / "dist").glob("*.tar.gz")
-    with tarfile.open(sdist) as archive:
-        assert cards <= {Path(name).name for name in archive.getnames() if "/hub_cards/" in name}

@@ -15,11 +15,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import ViTConfig, ViTModel
 
+import hf_gpvit_cli
 from elsewhere import without
 from fake_hub import READ_TOKEN, TOKEN, Fault, Repo, hub_environment, running_hub
 from families import GPVIT, HRVIT
 from hf_gpvit.data import image_processor_for
-from hf_gpvit.hub import folders, push, push_command, push_folder, push_model, save_for_hub
+from hf_gpvit.hub import folders, push, push_folder, push_model, save_for_hub
 
 
 FIGURES = {"accuracy": 0.5, "top5_accuracy": 1.0}
@@ -408,7 +409,7 @@ def test_broken_weights(damage, message, is_hub_folder, root, tmp_path):
         ("preprocessor_config.json", "3", "preprocessor_config.json must hold a JSON object"),
         ("metrics.json", "[]", "metrics.json"),
         ("recipe.yaml", "a: [", "recipe.yaml is no YAML"),
-        ("recipe.yaml", "- a", "recipe.yaml must hold the fields of a recipe"),
+        ("recipe.yaml", "- a", "recipe.yaml must hold a mapping"),
         ("model.safetensors.index.json", "{}", "model.safetensors.index.json must say in weight_map"),
     ],
 )
@@ -474,7 +475,7 @@ def test_onnx_file_goes_along(to_hub, root, tmp_path, monkeypatch, capsys):
         path.write_text(type(model).__name__)
 
     monkeypatch.setattr(folders, "export_onnx", export)
-    push_command.push_command([str(root / "plain"), "you/model", "--onnx", "--allow_unevaluated"])
+    hf_gpvit_cli.main(["push", str(root / "plain"), "you/model", "--onnx", "--allow_unevaluated"])
     folder = tmp_path / "hub"
     assert (folder / "onnx/model.onnx").read_text() == "GPViTForImageClassification"
     assert "## ONNX" in (folder / "README.md").read_text(encoding="utf-8")

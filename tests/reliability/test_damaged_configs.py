@@ -10,8 +10,8 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
+import hf_gpvit_cli
 from families import FAMILIES
-from hf_gpvit.inference.predict_command import predict_command
 from hf_gpvit.saved_models import read_config
 
 
@@ -130,9 +130,8 @@ def test_commands_on_a_broken_config(text, message, saved, photos, tmp_path):
     folder = shutil.copytree(saved / "gpvit", tmp_path / "model")
     (folder / "config.json").write_text(text)
     with pytest.raises(SystemExit) as ended:
-        predict_command(
-            ["--model", str(folder), str(photos / "classification"), "--output_dir", str(tmp_path / "out")]
-        )
+        pictures = str(photos / "classification")
+        hf_gpvit_cli.main(["predict", "--model", str(folder), pictures, "--output_dir", str(tmp_path / "out")])
     assert isinstance(ended.value.code, str)
     assert "\n" not in ended.value.code
     assert str(folder) in ended.value.code

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+import hf_gpvit_cli
+from hf_gpvit.commands import train as train_command
 from hf_gpvit.hub import push
-from hf_gpvit.hub.push_command import push_command
-from hf_gpvit.inference.predict_command import predict_command
 from hf_gpvit.saved_models import load_image_processor
-from hf_gpvit.training import command_line, engine, train
+from hf_gpvit.training import engine, train
 
 
 @pytest.fixture
@@ -28,6 +28,11 @@ def one_line(call, *arguments):
     assert isinstance(ended.value.code, str)
     assert "\n" not in ended.value.code
     return ended.value.code
+
+
+def message_of_predicting(folder, photos, output):
+    photo = photos / "classification/test/red/9.png"
+    return one_line(hf_gpvit_cli.main, ["predict", "--model", str(folder), str(photo), "--output_dir", str(output)])
 
 
 def edited(path, **changes):
@@ -65,8 +70,7 @@ BROKEN_PROCESSORS = [
 @pytest.mark.parametrize("changes", BROKEN_PROCESSORS, ids=str)
 def test_broken_image_processor(changes, folder, photos, tmp_path):
     edited(folder / "preprocessor_config.json", **changes)
-    photo = photos / "classification/test/red/9.png"
-    message = one_line(predict_command, ["--model", str(folder), str(photo), "--output_dir", str(tmp_path / "out")])
+    message = message_of_predicting(folder, photos, tmp_path / "out")
     assert f"The preprocessor_config.json of {folder} can't be used: " in message
     assert not (tmp_path / "out").exists()
 
@@ -80,8 +84,7 @@ def test_image_processor_that_is_no_json(text, folder):
 
 def test_no_image_processor(folder, photos, tmp_path):
     (folder / "preprocessor_config.json").unlink()
-    photo = photos / "classification/test/red/9.png"
-    message = one_line(predict_command, ["--model", str(folder), str(photo), "--output_dir", str(tmp_path / "out")])
+    message = message_of_predicting(folder, photos, tmp_path / "out")
     assert "preprocessor_config.json" in message
 
 
@@ -99,7 +102,7 @@ METRICS = ["", "{", "[]", '{"accuracy": "high"}', '{"accuracy": true}', '{"accur
 def test_push_with_broken_metrics(text, folder, monkeypatch):
     monkeypatch.setattr(push, "_check_token", lambda: None)
     (folder / "metrics.json").write_text(text)
-    message = one_line(push_command, [str(folder), "you/model"])
+    message = one_line(hf_gpvit_cli.main, ["push", str(folder), "you/model"])
     assert "metrics" in message
 
 
@@ -108,7 +111,7 @@ def test_push_with_broken_metrics(text, folder, monkeypatch):
 def test_push_with_a_broken_recipe(content, folder, monkeypatch):
     monkeypatch.setattr(push, "_check_token", lambda: None)
     (folder / "recipe.yaml").write_bytes(content)
-    assert "recipe.yaml" in one_line(push_command, [str(folder), "you/model"])
+    assert "recipe.yaml" in one_line(hf_gpvit_cli.main, ["push", str(folder), "you/model"])
 
 
 AUTO_MAPS = ["evil.Model", ["evil.Model"], {"AutoModel": 3}, {"AutoModel": ["a", "b"]}, 3]
@@ -120,7 +123,7 @@ def test_push_with_a_broken_auto_map(auto_map, folder, monkeypatch):
     monkeypatch.setattr(push, "_check_token", lambda: None)
     edited(folder / "config.json", auto_map=auto_map)
     (folder / "README.md").write_text("a card")
-    message = one_line(push_command, [str(folder), "you/model"])
+    message = one_line(hf_gpvit_cli.main, ["push", str(folder), "you/model"])
     assert "auto_map" in message or "config.json" in message
 
 
@@ -137,8 +140,8 @@ def stopped(recipe, tmp_path):
 
 
 def message_of_resuming(recipe, monkeypatch):
-    monkeypatch.setattr(command_line, "parse_recipe", lambda *_: recipe)
-    return one_line(command_line.train_command, type(recipe), "")
+    monkeypatch.setattr(train_command, "parse_recipe", lambda *_: recipe)
+    return one_line(train_command.train_command, type(recipe), "")
 
 
 STATES = ("model.safetensors", "optimizer.bin", "random_states_0.pkl", "custom_checkpoint_0.pkl")

@@ -13,10 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageClassification, pipeline
 
-from hf_gpvit.hub.push_command import push_command
-from hf_gpvit.inference.predict_command import predict_command
+import hf_gpvit_cli
 from hf_gpvit.training import build_model
-from hf_gpvit.training.evaluate_command import evaluate_command
 
 
 COMMANDS = ("predict", "evaluate", "push")
@@ -35,13 +33,13 @@ def run(photos, tmp_path):
     """A command on the model in a folder."""
 
     def command(name, folder):
-        if name == "predict":
-            photo = str(photos / "classification/test/red/9.png")
-            predict_command(["--model", str(folder), photo, "--output_dir", str(tmp_path / "predictions")])
-        elif name == "evaluate":
-            evaluate_command(["--model", str(folder), "--dataset", str(photos / "classification")])
-        else:
-            push_command([str(folder), "you/model"])
+        photo = photos / "classification/test/red/9.png"
+        arguments = {
+            "predict": ["--model", folder, photo, "--output_dir", tmp_path / "predictions"],
+            "evaluate": ["--model", folder, "--dataset", photos / "classification"],
+            "push": [folder, "you/model"],
+        }
+        hf_gpvit_cli.main([name, *map(str, arguments[name])])
 
     return command
 

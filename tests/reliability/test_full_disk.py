@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+import hf_gpvit_cli
 from families import GPVIT
-from hf_gpvit.conversion import convert_command
+from hf_gpvit.commands import convert as convert_command
+from hf_gpvit.commands import train as train_command
 from hf_gpvit.files import write_metrics
 from hf_gpvit.hub import push, push_model, save_for_hub
-from hf_gpvit.inference.predict_command import predict_command
-from hf_gpvit.training import command_line, engine, train
-from hf_gpvit.training.evaluate_command import evaluate_command
+from hf_gpvit.training import engine, train
 
 
 if sys.platform == "win32":
@@ -32,7 +32,7 @@ def model():
 
 def convert(folder, saved, photos):
     convert_command.convert_checkpoint = lambda *_: model()
-    convert_command.convert_command(["checkpoint.pth", str(folder / "model")])
+    hf_gpvit_cli.main(["convert", "checkpoint.pth", str(folder / "model")])
 
 
 def save(folder, saved, photos):
@@ -40,14 +40,13 @@ def save(folder, saved, photos):
 
 
 def predict(folder, saved, photos):
-    predict_command(
-        ["--model", str(saved / "gpvit"), str(photos / "classification"), "--output_dir", str(folder / "model")]
-    )
+    pictures = str(photos / "classification")
+    hf_gpvit_cli.main(["predict", "--model", str(saved / "gpvit"), pictures, "--output_dir", str(folder / "model")])
 
 
 def evaluate(folder, saved, photos):
     data = ["--dataset", str(photos / "classification"), "--output", str(folder / "model/metrics.json")]
-    evaluate_command(["--model", str(saved / "gpvit"), *data])
+    hf_gpvit_cli.main(["evaluate", "--model", str(saved / "gpvit"), *data])
 
 
 def metrics(folder, saved, photos):
@@ -103,9 +102,9 @@ def test_training(largest_file, recipe, tmp_path):
     (tmp_path / "run/recipe.yaml").unlink()
 
     def work():
-        command_line.parse_recipe = lambda *_: replace(recipe, resume=True)
+        train_command.parse_recipe = lambda *_: replace(recipe, resume=True)
         engine.evaluate_model = lambda *_, **__: {"accuracy": 1.0}
-        command_line.train_command(type(recipe), "")
+        train_command.train_command(type(recipe), "")
 
     said = ended(work, largest_file)
     assert said.startswith("SystemExit: ")
@@ -189,7 +188,7 @@ def test_a_read_only_folder(work, read_only, saved, photos):
 
 
 def test_an_evaluation_that_could_not_be_written_is_not_begun(read_only, saved, photos, monkeypatch):
-    monkeypatch.setattr("hf_gpvit.training.evaluate_command._evaluate", lambda *_: pytest.fail("it was begun"))
+    monkeypatch.setattr("hf_gpvit.commands.evaluate._evaluate", lambda *_: pytest.fail("it was begun"))
     with pytest.raises(SystemExit, match="--output must be where files can be written"):
         evaluate(read_only, saved, photos)
 

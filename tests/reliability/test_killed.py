@@ -16,9 +16,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForImageClassification
 
+import hf_gpvit_cli
 from families import GPVIT
 from hf_gpvit import files
-from hf_gpvit.conversion import convert_command
+from hf_gpvit.commands import convert as convert_command
 from hf_gpvit.files import atomic_folder, remove_partial
 from hf_gpvit.hub import push, push_model, save_for_hub
 from hf_gpvit.training import engine, train
@@ -73,7 +74,7 @@ def save_converted(root: Path, ready) -> None:
     numbers = iter(range(1, 1000))
     convert_command.convert_checkpoint = lambda *_: numbered(next(numbers))
     while True:
-        convert_command.convert_command(["checkpoint.pth", str(root / "model")])
+        hf_gpvit_cli.main(["convert", "checkpoint.pth", str(root / "model")])
         ready()
 
 

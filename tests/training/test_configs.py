@@ -12,6 +12,8 @@ from accelerate.commands.config.config_args import load_config_from_file
 from families import FAMILIES
 from hf_gpvit.data import loading
 from hf_gpvit.registration import MODEL_CLASSES
+from hf_gpvit.tasks import find_task
+from hf_gpvit.tasks.recipe import recipe_fields
 from hf_gpvit.training import ClassificationRecipe, SegmentationRecipe, load_recipe, train
 from hf_gpvit.training.run_log import read_log
 
@@ -19,7 +21,6 @@ from hf_gpvit.training.run_log import read_log
 CONFIGS = Path(__file__).parents[2] / "configs"
 FILES = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent.name != "accelerate")
 KINDS = {"ddp": "MULTI_GPU", "multi_node": "MULTI_GPU", "fsdp2": "FSDP", "deepspeed_zero2": "DEEPSPEED"}
-SEGMENTATION = ("ade20k", "cityscapes", "camvid", "segmentation")
 # What makes a run small; all else is the recipe's. The published sizes of windows and pictures go down together.
 SMALL = {
     "dataset": "shapes",
@@ -56,8 +57,7 @@ def small_world(monkeypatch):
 
 
 def load(path: Path):
-    is_segmentation = any(name in path.relative_to(CONFIGS).as_posix() for name in SEGMENTATION)
-    return load_recipe(SegmentationRecipe if is_segmentation else ClassificationRecipe, path)
+    return load_recipe(find_task(recipe_fields(path)["task"]).recipe_class, path)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(CONFIGS).as_posix())

@@ -18,9 +18,9 @@ from hf_gpvit.training import SegmentationRecipe, publishing
 TRAIN = """
 import sys, time
 time.sleep = lambda seconds: None
+from hf_gpvit.commands.train import train_command
 from hf_gpvit.data import loading
 from hf_gpvit.training import SegmentationRecipe
-from hf_gpvit.training.command_line import train_command
 loading.TRAIN_SCENES = {"num_scenes": 8, "seed": 0}
 loading.TEST_SCENES = {"num_scenes": 2, "seed": 1}
 train_command(SegmentationRecipe, "")

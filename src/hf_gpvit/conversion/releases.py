@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from .checkpoints import load_file
+from .gpvit import PRESET_BY_SIZE
 
 
 _FOLDER = "https://github.com/ChenhongyiYang/GPViT/releases/download/v0.0.1"
@@ -95,3 +97,14 @@ RELEASES = (
     Release("gpvit-l4", "ade20k", "upernet", "mIoU", 52.5, "gpvit_l4_upernet.pth"),
 )
 RELEASE_BY_NAME = {release.name: release for release in RELEASES}
+
+
+def release_of(model: PreTrainedModel) -> Release | None:
+    """The official model that has this variant, task, head and number of classes, or None."""
+    config = model.config
+    if config.model_type != "gpvit":
+        return None
+    kind = (PRESET_BY_SIZE.get(config.hidden_size), config.decode_head_type if hasattr(model, "decode_head") else None)
+    dataset = {1000: "imagenet-1k", 150: "ade20k"}.get(config.num_labels)
+    releases = (each for each in RELEASES if (each.variant, each.decode_head_type, each.dataset) == (*kind, dataset))
+    return next(releases, None)

@@ -17,8 +17,6 @@ from torchvision.transforms.v2 import functional as tvF
 from transformers import BaseImageProcessor
 from transformers.image_transforms import get_size_with_aspect_ratio
 
-from .pictures import to_rgb
-
 
 IGNORE_INDEX = 255
 CROP_ATTEMPTS = 10
@@ -34,7 +32,6 @@ class ClassificationTransform:
         image_processor: The one that belongs to the model; its mean and standard deviation normalise the pixels.
         image_size: Side, or height and width, of the crops in pixels.
         crop_scale: Least and greatest part of the picture's area that a crop shows. Default (0.08, 1).
-        interpolation: How crops are resized. Default bicubic, as the image processors of classifiers do it.
         rand_augment_magnitude: Of RandAugment's two random operations (arXiv:1909.13719), 0 to 30. Default 0: none.
         flip: Probability of a horizontal flip. Default 0.5.
         random_erasing: Probability that a box is replaced by noise (arXiv:1708.04896). Default 0.
@@ -48,7 +45,6 @@ class ClassificationTransform:
         image_processor: BaseImageProcessor,
         image_size: int | tuple[int, int],
         crop_scale: tuple[float, float] = (0.08, 1.0),
-        interpolation: InterpolationMode = InterpolationMode.BICUBIC,
         rand_augment_magnitude: int = 0,
         flip: float = 0.5,
         random_erasing: float = 0.0,
@@ -59,7 +55,8 @@ class ClassificationTransform:
         if not 0 <= rand_augment_magnitude <= MAX_MAGNITUDE:
             raise ValueError(f"rand_augment_magnitude must be 0 to {MAX_MAGNITUDE}, got {rand_augment_magnitude}.")
         augment = [
-            v2.RandomResizedCrop(image_size, scale=crop_scale, interpolation=interpolation, antialias=True),
+            # resized as the image processors of classifiers do it
+            v2.RandomResizedCrop(image_size, crop_scale, interpolation=InterpolationMode.BICUBIC, antialias=True),
             v2.RandomHorizontalFlip(flip),
         ]
         if rand_augment_magnitude:
@@ -244,45 +241,6 @@ def mixup_cutmix(
     kinds = [(v2.MixUp, mixup_alpha), (v2.CutMix, cutmix_alpha)]
     mixes = [kind(alpha=alpha, num_classes=num_labels) for kind, alpha in kinds if alpha]
     return v2.RandomChoice(mixes)(pixel_values, labels)
-
-
-class TrainTransform:
-    """Random crops and flips for `datasets.Dataset.with_transform`; masks follow their images.
-
-    Takes batches of columns `image` (PIL images of any size and mode), and `annotation` (PIL images of class ids) or
-    `label` (class ids). Gives `pixel_values`, (3, size, size) floats each, normalised as `image_processor` does, and
-    `labels`: (size, size) int64 each, or the class ids.
-
-    Args:
-        image_processor: The one that belongs to the model. Where it reduces labels, so does this.
-        size: Side, or height and width, of the crops in pixels.
-        scale: Least and greatest part of the image's area that a crop shows. Default (0.5, 1).
-    """
-
-    def __init__(
-        self,
-        image_processor: BaseImageProcessor,
-        size: int | tuple[int, int],
-        scale: tuple[float, float] = (0.5, 1.0),
-    ):
-        self.reduce_labels = reduces_labels(image_processor)
-        crop = v2.RandomResizedCrop(size, scale=scale, antialias=True)
-        self.augment = v2.Compose([crop, v2.RandomHorizontalFlip()])
-        self.finish = _normalize(image_processor)
-
-    def __call__(self, batch: dict) -> dict:
-        images = [tv_tensors.Image(to_rgb(image)) for image in batch["image"]]
-        if "annotation" not in batch:
-            return {
-                "pixel_values": [self.finish(_planar(self.augment(image))) for image in images],
-                "labels": batch["label"],
-            }
-        masks = [tv_tensors.Mask(annotation_ids(mask, self.reduce_labels)) for mask in batch["annotation"]]
-        pairs = [self.augment(image, mask) for image, mask in zip(images, masks, strict=True)]
-        return {
-            "pixel_values": [self.finish(_planar(image)) for image, _ in pairs],
-            "labels": [mask.as_subclass(Tensor) for _, mask in pairs],
-        }
 
 
 def annotation_ids(annotation: Image.Image, reduce_labels: bool = False) -> Tensor:

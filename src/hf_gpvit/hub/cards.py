@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model card: text, metadata and results from the templates in hub_cards/."""
 
-import json
 import math
 import os
 from pathlib import Path, PureWindowsPath
@@ -13,6 +12,7 @@ from transformers import BaseImageProcessor, PreTrainedModel
 from ..costs import count_costs
 from ..data.image_processors import size_after
 from ..extras import import_extra
+from ..files import read_json, shipped_folder
 from ..registration import MODEL_CLASSES
 from ..saved_models import auto_class_of
 from ..tasks import image_processor_for, task_called_by
@@ -25,9 +25,6 @@ PAPERS = {"gpvit": "arxiv:2212.06795", "hrvit": "arxiv:2111.01236"}
 
 # What metrics.json may say besides figures: of what they are, and from what the model was fine-tuned.
 ORIGINS = ("dataset", "split", "base_model")
-
-# In an installed package, and in a clone.
-_CARD_FOLDERS = (Path(__file__).parents[1] / "hub_cards", Path(__file__).parents[3] / "hub_cards")
 
 
 def model_card(
@@ -64,7 +61,7 @@ def model_card(
     costs = count_costs(model, height, width)
     title = model_name.rpartition("/")[2]
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(next(folder for folder in _CARD_FOLDERS if folder.is_dir()), encoding="utf-8"),
+        loader=jinja2.FileSystemLoader(shipped_folder("hub_cards"), encoding="utf-8"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -122,12 +119,7 @@ def checked_metrics(
         path = Path(metrics)
         if not path.is_file():
             raise FileNotFoundError(f"metrics must be figures or a JSON file, but there is no file {path}.")
-        try:
-            metrics = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"metrics must be a JSON file, but {path} is none: {error}") from error
-        if not isinstance(metrics, dict):
-            raise ValueError(f"metrics must be a JSON file with an object of figures, but {path} has {metrics!r:.80}.")
+        metrics = read_json(path)
     origin = {name: metrics[name] for name in ORIGINS if metrics.get(name) is not None}
     for name, value in origin.items():
         if not isinstance(value, str) or not value:

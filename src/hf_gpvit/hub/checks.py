@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from huggingface_hub import ModelCard
 
-from ..files import one_line, read_json
+from ..files import read_json, read_yaml
 from ..saved_models import class_and_config
 from ..weights import check_finite, check_weights, read_weights, weight_files
 from .cards import checked_metrics, dataset_name, figures_of
@@ -117,7 +117,7 @@ def known_of_training(folder: Path, dataset: str | None, license: str | None) ->
     metrics = folder / "metrics.json" if _has_figures(folder) else None
     recipe = folder / "recipe.yaml" if (folder / "recipe.yaml").is_file() else None
     _, origin = checked_metrics(metrics) if metrics else ({}, {})
-    fields = _read_recipe(recipe) if recipe else {}
+    fields = read_yaml(recipe) if recipe else {}
     dataset = dataset or _trained_on(fields, origin.get("dataset"))
     if metrics and not dataset and "dataset" not in origin:
         raise ValueError(
@@ -137,13 +137,3 @@ def _trained_on(recipe: dict[str, Any], evaluated_on: str | None) -> str | None:
     if not dataset or dataset == evaluated_on:
         return dataset
     return dataset_name(str(dataset)).rpartition("/")[2]
-
-
-def _read_recipe(path: Path) -> dict[str, Any]:
-    try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is no YAML: {one_line(error)}") from error
-    if not isinstance(fields, dict):
-        raise ValueError(f"{path} must hold the fields of a recipe, got {fields!r:.80}.")
-    return fields

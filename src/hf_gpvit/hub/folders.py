@@ -10,12 +10,30 @@ from pathlib import Path
 
 from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.dynamic_module_utils import get_relative_import_files
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from ..files import atomic_folder, write_metrics
 from ..registration import MODEL_CLASSES
 from ..tasks import image_processor_for
 from .cards import checked_metrics, checked_model, model_card
 from .onnx_export import export_onnx
+
+
+METRICS, RECIPE, ONNX = "metrics.json", "recipe.yaml", "onnx/model.onnx"
+
+# What `save_for_hub` may write or not, as patterns. In a repository it goes with the commit that brings a folder
+# without it: weights in one file would be preferred to newer ones in several, and the code may be another family's.
+OPTIONAL_FILES = (
+    SAFE_WEIGHTS_NAME,
+    SAFE_WEIGHTS_NAME.replace(".", "-*."),
+    SAFE_WEIGHTS_INDEX_NAME,
+    METRICS,
+    RECIPE,
+    ONNX,
+    "modeling_*.py",
+    "configuration_*.py",
+    *(file.name for file in (Path(__file__).parents[1] / "models").glob("[!_]*.py")),
+)
 
 
 def save_for_hub(
@@ -79,7 +97,7 @@ def save_for_hub(
     )
     with atomic_folder(folder) as new:
         if onnx:
-            export_onnx(model, new / "onnx/model.onnx")
+            export_onnx(model, new / ONNX)
         model.save_pretrained(new, max_shard_size=max_shard_size)
         config = copy.deepcopy(model.config)
         config.auto_map = _auto_map(model)
@@ -89,9 +107,9 @@ def save_for_hub(
         image_processor.save_pretrained(new)
         card.save(new / "README.md")
         if metrics is not None:
-            write_metrics(new / "metrics.json", figures | origin)
+            write_metrics(new / METRICS, figures | origin)
         if recipe is not None:
-            shutil.copyfile(recipe, new / "recipe.yaml")
+            shutil.copyfile(recipe, new / RECIPE)
     return folder
 
 

@@ -24,26 +24,12 @@ from .checks import (
     known_of_training,
     uploaded_files,
 )
-from .folders import save_for_hub
+from .folders import OPTIONAL_FILES, save_for_hub
 
 
 # Seconds before each further attempt. What the library sends again by itself (large files, `preupload`: 23 s in each
 # attempt) adds to that: 4 * 23 + 21 s, about two minutes.
 WAITS = (1, 4, 16)
-
-# What `save_for_hub` may have left in a repository: it goes with the commit that brings a folder without it, because
-# weights in one file would be preferred to newer ones in several, and the code may be that of another family.
-_OURS = (
-    "model.safetensors",
-    "model-*.safetensors",
-    "model.safetensors.index.json",
-    "metrics.json",
-    "recipe.yaml",
-    "onnx/model.onnx",
-    "modeling_*.py",
-    "configuration_*.py",
-    *(file.name for file in (Path(__file__).parents[1] / "models").glob("[!_]*.py")),
-)
 
 _TRANSIENT = (408, 412, 429)  # besides 5xx; 412: the branch is no longer where it was
 
@@ -215,7 +201,7 @@ def _commit(api: HfApi, folder: Path, repo_id: str, revision: str | None, messag
     """
     there = api.model_info(repo_id, revision=revision)
     files = uploaded_files(folder)
-    old = [file.rfilename for file in there.siblings if any(fnmatch(file.rfilename, pattern) for pattern in _OURS)]
+    old = [file.rfilename for file in there.siblings if any(fnmatch(file.rfilename, name) for name in OPTIONAL_FILES)]
     operations = [CommitOperationAdd(name, path) for name, path in sorted(files.items())]
     operations += [CommitOperationDelete(name) for name in old if name not in files]
     commit = api.create_commit(repo_id, operations, commit_message=message, revision=revision, parent_commit=there.sha)

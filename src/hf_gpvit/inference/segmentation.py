@@ -4,7 +4,8 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from PIL import Image
@@ -56,6 +57,11 @@ class SegmentationSettings:
             raise ValueError(f"scales must hold at least one factor, each greater than 0, got {self.scales}.")
         if self.size_divisor is not None:
             _check_pixels("size_divisor", self.size_divisor)
+
+    @classmethod
+    def of(cls, source: Any, prefix: str = "") -> "SegmentationSettings":
+        """From the attributes of another object that are called as the fields are, after `prefix`."""
+        return cls(**{field.name: getattr(source, prefix + field.name) for field in fields(cls)})
 
 
 def segmentation_inputs(

@@ -30,7 +30,8 @@ def task_called_by(architecture: str) -> type[Task] | None:
 
 
 def task_of_model(model: PreTrainedModel) -> type[Task]:
-    """The task of a model, which its class says; a ValueError where it has none of `TASKS`."""
+    """The task that the class of a model says, under what PEFT wraps around it; a ValueError where it says none."""
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
     names = [cls.__name__ for cls in type(model).__mro__]
     task = next(filter(None, map(task_called_by, names)), None)
     if task is None:

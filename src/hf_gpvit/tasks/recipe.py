@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import yaml
 from transformers import HfArgumentParser
 
-from ..files import one_line, write_whole
+from ..files import read_yaml, shipped_folder, write_whole
 
 
 class _Entries(Action):
@@ -179,7 +179,8 @@ def load_recipe(
     Args:
         recipe_class: That of the task.
         path: YAML file: a mapping from fields to values; null stands for the default. The entry `base` names another
-            one, relative to it, whose fields come first.
+            one, relative to it, whose fields come first; `task` must be the class's. Or the name of a recipe that
+            comes along, such as "small/shapes-segmentation"; a file of this name goes first.
         arguments: Such as `["--learning_rate", "1e-4", "--test_flip", "true", "--model_fields", "mlp_ratio=3"]`.
             Of `model_fields`, each entry is overridden by itself.
 
@@ -187,14 +188,61 @@ def load_recipe(
         ValueError: no such field, a value of another type or out of range; the message names the field.
         OSError: there is no such file.
     """
+    fields = recipe_fields(path) if path else {}
+    task = fields.pop("task", None) or recipe_class.task
+    if task != recipe_class.task:
+        raise ValueError(f"{path} is a recipe for {task}, not for {recipe_class.task}.")
     parser = _RaisingParser(recipe_class, allow_abbrev=False)
-    [recipe] = parser.parse_args_into_dataclasses([*(_file_arguments(path) if path else []), *arguments])
+    [recipe] = parser.parse_args_into_dataclasses([*_as_arguments(fields), *arguments])
     return recipe
 
 
-def _file_arguments(path: str | Path) -> list[str]:
+def recipe_fields(path: str | Path) -> dict[str, Any]:
+    """The fields in a recipe's file and those of its base, and `task` if they say one.
+
+    Args:
+        path: As in `load_recipe`.
+
+    Raises:
+        ValueError: a file is no YAML of fields, or its own base.
+        OSError: there is no such file.
+    """
+    return _fields_with_base(_recipe_file(Path(path)))
+
+
+def _recipe_file(path: Path) -> Path:
+    """The file itself, or the one in configs/ that has this name."""
+    if path.exists():
+        return path
+    configs = shipped_folder("configs")
+    files = {file.relative_to(configs).with_suffix("").as_posix(): file for file in configs.rglob("*.yaml")}
+    names = sorted(name for name in files if not name.startswith("accelerate/"))
+    name = path.as_posix().removesuffix(".yaml")
+    if name not in names:
+        raise FileNotFoundError(f"There is no recipe {str(path)!r}: it must be a file, or one of {', '.join(names)}.")
+    return files[name]
+
+
+def _fields_with_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    above = (*above, path.resolve())
+    if above.count(above[-1]) > 1:
+        raise ValueError(f"{path} is its own base: {' -> '.join(map(str, above))}.")
+    fields = read_yaml(path)
+    base = fields.pop("base", None)
+    if base is None:
+        return fields
+    former = _fields_with_base(path.parent / base, above)
+    entries = {name: former[name] | value for name, value in fields.items() if _are_mappings(former.get(name), value)}
+    return former | fields | entries
+
+
+def _are_mappings(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
+
+
+def _as_arguments(fields: dict[str, Any]) -> list[str]:
     arguments = []
-    for name, value in _file_fields(Path(path)).items():
+    for name, value in fields.items():
         if value not in (None, [], {}):
             arguments += [f"--{name}", *_words(value)]
     return arguments
@@ -204,27 +252,3 @@ def _words(value: Any) -> list[str]:
     if isinstance(value, dict):
         return [f"{name}={yaml.safe_dump(entry, default_flow_style=True)}" for name, entry in value.items()]
     return [str(part) for part in (value if isinstance(value, list) else [value])]
-
-
-def _file_fields(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    above = (*above, path.resolve())
-    if above.count(above[-1]) > 1:
-        raise ValueError(f"{path} is its own base: {' -> '.join(map(str, above))}.")
-    try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is no YAML: {one_line(error)}") from error
-    if not isinstance(fields, dict):
-        raise ValueError(
-            f"{path} must hold a mapping from fields of the recipe to values, got {type(fields).__name__}."
-        )
-    base = fields.pop("base", None)
-    if base is None:
-        return fields
-    former = _file_fields(path.parent / base, above)
-    entries = {name: former[name] | value for name, value in fields.items() if _are_mappings(former.get(name), value)}
-    return former | fields | entries
-
-
-def _are_mappings(*values: Any) -> bool:
-    return all(isinstance(value, dict) for value in values)

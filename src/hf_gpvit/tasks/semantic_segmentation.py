@@ -213,13 +213,7 @@ class SemanticSegmentation(Task):
     def __init__(self, recipe: SegmentationRecipe, num_labels: int):
         super().__init__(recipe, num_labels)
         self.preset_image_size = recipe.crop_size
-        self.evaluation_settings = SegmentationSettings(
-            window_size=recipe.test_window_size,
-            window_stride=recipe.test_window_stride,
-            scales=tuple(recipe.test_scales),
-            flip=recipe.test_flip,
-            size_divisor=recipe.test_size_divisor,
-        )
+        self.evaluation_settings = SegmentationSettings.of(recipe, prefix="test_")
 
     def image_processor(self, model: PreTrainedModel) -> BaseImageProcessor:
         shorter, longer = self.recipe.resize_size

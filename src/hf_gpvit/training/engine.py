@@ -8,6 +8,7 @@ from contextlib import closing
 import torch
 from transformers import PreTrainedModel
 
+from ..data.loading import LoadedData
 from ..extras import import_extra
 from ..tasks import TASKS
 from ..tasks.recipe import Recipe
@@ -28,12 +29,16 @@ from .weights import Weights
 accelerate = import_extra("accelerate")
 
 
-def train(recipe: Recipe) -> dict[str, float]:
+def train(recipe: Recipe, data: LoadedData | None = None) -> dict[str, float]:
     """Trains, evaluates and saves as `recipe` says.
 
     Leaves in `recipe.output_dir`: `best` and `last` (folders with model, image processor and metrics.json),
     `checkpoints`, recipe.yaml, log.jsonl (a line per `logging_steps`, and per evaluation) and curves.png. With
     `push_to_hub`, `best` is published then; that this can be done is found out before training.
+
+    Args:
+        recipe: What to do.
+        data: Its data, where it is loaded already. Default: what `load_data` makes of the recipe's fields.
 
     Returns:
         The figures of the last evaluation; the first one decides which evaluation was best.
@@ -45,20 +50,20 @@ def train(recipe: Recipe) -> dict[str, float]:
         ConnectionError, PermissionError: The Hub can't be reached, or the token may not write there.
         NotPublished: The run is complete, but the Hub did not take its model.
     """
-    return Engine(recipe).run()
+    return Engine(recipe, data).run()
 
 
 class Engine:
     """A run: what it needs, its loop, and what it leaves, in the order in which things happen."""
 
-    def __init__(self, recipe: Recipe):
+    def __init__(self, recipe: Recipe, data: LoadedData | None = None):
         self.recipe = recipe
         self.folder = RunFolder(recipe)
         self.accelerator = build_accelerator(recipe)
         check_hub(recipe, self.accelerator)
         check_fields(recipe.model, recipe.config_fields)
         accelerate.utils.set_seed(recipe.seed)
-        data = load_training_data(recipe, self.accelerator)
+        data = data or load_training_data(recipe, self.accelerator)
         self.test_set = data.test
         self.origin = data.test_source | base_model(recipe)  # now, because only now paths are what they are
         self.task = TASKS[recipe.task](recipe, len(data.class_names))
@@ -196,7 +201,7 @@ class Engine:
         self.log.close()
         complete = self.checkpoints.complete()
         kept = f"{complete[-1][1]} is kept; resume=True goes on from it" if complete else "There is no checkpoint yet"
-        return TrainingStopped(f"{reason} {kept}.")
+        return TrainingStopped(reason, f"{kept}.")
 
     def _finish(self) -> dict[str, float]:
         self._save_model("last", self.progress.metrics)

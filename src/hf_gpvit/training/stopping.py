@@ -15,7 +15,15 @@ accelerate = import_extra("accelerate")
 
 
 class TrainingStopped(RuntimeError):
-    """Training ended early: the message says why, and what to go on from."""
+    """Training ended early: the message says why, and what to go on from.
+
+    Attributes:
+        reason: Why.
+    """
+
+    def __init__(self, reason: str, kept: str):
+        super().__init__(f"{reason} {kept}")
+        self.reason = reason
 
 
 class StopRequest:

@@ -18,15 +18,15 @@ from datasets import Dataset, config, load_dataset
 from PIL import Image
 
 from families import GPVIT, HRVIT, awake
+from hf_gpvit.commands.evaluate import metrics_table
 from hf_gpvit.data import image_processor_for, loading
 from hf_gpvit.data.shapes import SCENE_NAMES
 from hf_gpvit.inference import SegmentationSettings
 from hf_gpvit.tasks import TASKS
 from hf_gpvit.training import evaluate_model
-from hf_gpvit.training.evaluate_command import metrics_table
 
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "evaluate_model.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "evaluate_model.py"
 CLASSES = {"classifier": ["cat", "cow", "dog", "fox", "owl"], "segmentor": ["sky", "tree", "road"]}
 
 

@@ -18,8 +18,9 @@ from transformers import AutoImageProcessor, pipeline
 
 import hf_gpvit_cli
 from hf_gpvit import GPViTConfig, GPViTForImageClassification, HRViTConfig, HRViTForImageClassification
-from hf_gpvit.conversion import RELEASES, convert_checkpoint, convert_command
-from hf_gpvit.conversion.convert_command import release_of
+from hf_gpvit.commands import convert as convert_command
+from hf_gpvit.conversion import RELEASES, convert_checkpoint
+from hf_gpvit.conversion.releases import release_of
 from hf_gpvit.data import load_label_set
 from hf_gpvit.inference import load_picture, segment
 from official import checkpoint, hrvit_checkpoint

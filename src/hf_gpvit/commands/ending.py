@@ -1,0 +1,40 @@
+# Copyright 2026 The hf-gpvit authors
+# SPDX-License-Identifier: Apache-2.0
+"""How a command ends where something is wrong."""
+
+import functools
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from huggingface_hub.errors import StrictDataclassError
+
+
+def ending_errors(*errors: type[Exception], interrupted: str = "Interrupted: nothing was written.") -> Callable:
+    """Decorates a `main` so that what users can mend ends the process with one message and the exit code 1.
+
+    That is a ValueError, OSError or ImportError, a wrong field of a config, one of `errors`, or Ctrl-C; a SIGTERM
+    (`kill`) counts as Ctrl-C, so that what was begun is removed. Other errors are mistakes of ours, and keep their
+    traceback. The message begins as those of argparse, with the `prog` that `main` is given as a keyword, by default
+    the script's name.
+    """
+
+    def decorate(main: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(main)
+        def wrapped(*args, **kwargs) -> None:
+            former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+            try:
+                return main(*args, **kwargs)
+            except KeyboardInterrupt:
+                message = interrupted
+            except (ValueError, OSError, ImportError, StrictDataclassError, *errors) as error:
+                message = f"{kwargs.get('prog') or Path(sys.argv[0]).name}: {error}"
+            finally:
+                signal.signal(signal.SIGTERM, former)
+            # the error is gone now, and with it what its frames held: no progress bar is drawn after the message
+            sys.exit(message)
+
+        return wrapped
+
+    return decorate

@@ -1,0 +1,87 @@
+# Copyright 2026 The hf-gpvit authors
+# SPDX-License-Identifier: Apache-2.0
+"""`hf-gpvit presets` and `hf-gpvit info`."""
+
+import re
+
+import pytest
+
+import hf_gpvit
+import hf_gpvit_cli
+
+
+def test_presets_are_listed_with_their_sizes(capsys):
+    hf_gpvit_cli.main(["presets"])
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in lines[1:]}
+    assert [*rows] == [*hf_gpvit.GPViTConfig.presets(), *hf_gpvit.HRViTConfig.presets()]
+    assert rows["gpvit-l1"] == ["216", "9,325,544"]
+    assert rows["hrvit-b1"] == ["32-64-128-256", "7,758,008"]
+
+
+def figures(capsys, *arguments):
+    """The figure of each line of `hf-gpvit info`, and its first line."""
+    hf_gpvit_cli.main(["info", *map(str, arguments)])
+    head, *lines = capsys.readouterr().out.splitlines()
+    rows = (re.fullmatch(r"(\S.*?)  +([\d.,]+).*", line) for line in lines)
+    return head, {row[1]: float(row[2].replace(",", "")) for row in rows if row}
+
+
+def test_info_of_a_preset(capsys):
+    """Figures of README.md."""
+    head, found = figures(capsys, "gpvit-l1")
+    assert head == "gpvit-l1: GPViTForImageClassification with 1000 labels"
+    assert found["parameters of the backbone"] == 9_325_544
+    assert found["parameters of all"] == 9_589_848
+    assert found["multiply-adds"] == 5.90
+    assert found["weights"] == pytest.approx(4 * 9_589_848 / 2**20, rel=0.01)
+
+
+def test_info_of_a_segmentor_at_a_size(capsys):
+    task = ("--task", "semantic-segmentation")
+    head, square = figures(capsys, "hrvit-nano", *task)
+    assert head == "hrvit-nano: HRViTForSemanticSegmentation with 150 labels"
+    assert square["multiply-adds"] == 1.30
+    _, wide = figures(capsys, "hrvit-nano", *task, "--image_size", 512, 1024)
+    assert wide["activations at their peak"] == pytest.approx(2 * square["activations at their peak"], rel=0.1)
+    assert wide["weights"] == square["weights"]
+
+
+def test_info_of_a_folder(family, tmp_path, capsys):
+    family.segmentor_class(family.config(num_labels=7)).save_pretrained(tmp_path / "model")
+    head, found = figures(capsys, tmp_path / "model", "--image_size", 64)
+    assert head == f"{tmp_path / 'model'}: {family.segmentor_class.__name__} with 7 labels"
+    assert found["parameters of all"] == family.segmentor_class(family.config(num_labels=7)).num_parameters()
+    assert found["parameters of the backbone"] < found["parameters of all"]
+
+
+@pytest.mark.parametrize("kind", ["model_class", "backbone_class"])
+def test_info_of_a_folder_without_head(kind, family, tmp_path, capsys):
+    model = getattr(family, kind)(family.config(num_labels=7))
+    model.save_pretrained(tmp_path)
+    head, found = figures(capsys, tmp_path, "--image_size", 64)
+    assert head == f"{tmp_path}: {type(model).__name__}"
+    assert found["parameters of all"] == model.num_parameters() >= found["parameters of the backbone"]
+
+
+@pytest.mark.parametrize("name", ["GPViTConfig", "HRViTModel", "ViTModel"])
+def test_info_takes_the_models_of_the_config_only(name, tmp_path):
+    config = hf_gpvit.GPViTConfig.from_preset("gpvit-nano")
+    config.architectures = [name]
+    config.save_pretrained(tmp_path)
+    with pytest.raises(SystemExit, match=rf"model must be of this package, but .* has architectures \['{name}'\]"):
+        hf_gpvit_cli.main(["info", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gpvit-l9"], "model must be one of gpvit-l1, .*, hrvit-nano, or the folder .* got 'gpvit-l9'"),
+        (["nothing/here", "--task", "image-classification"], "--task is for presets, but nothing/here is none"),
+        (["gpvit-nano", "--image_size", "0"], r"--image_size must be .* got \[0\]"),
+        (["gpvit-nano", "--image_size", "3", "4", "5"], r"--image_size must be .* got \[3, 4, 5\]"),
+    ],
+)
+def test_info_on_mistakes(arguments, message):
+    with pytest.raises(SystemExit, match=message):
+        hf_gpvit_cli.main(["info", *arguments])
