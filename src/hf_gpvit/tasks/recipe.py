@@ -232,12 +232,9 @@ def _fields_with_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any
     if base is None:
         return fields
     former = _fields_with_base(path.parent / base, above)
-    entries = {name: former[name] | value for name, value in fields.items() if _are_mappings(former.get(name), value)}
+    mappings = [name for name, value in fields.items() if isinstance(value, dict)]
+    entries = {name: former[name] | fields[name] for name in mappings if isinstance(former.get(name), dict)}
     return former | fields | entries
-
-
-def _are_mappings(*values: Any) -> bool:
-    return all(isinstance(value, dict) for value in values)
 
 
 def _as_arguments(fields: dict[str, Any]) -> list[str]:

@@ -80,7 +80,6 @@ def head_prefixes(model: PreTrainedModel) -> tuple[str, ...]:
 
 
 def _pretrained(model: str, auto_class: type, names: dict, fields: dict) -> PreTrainedModel:
-    config = read_config(model)
     options = {"ignore_mismatched_sizes": True, "output_loading_info": True, "trust_remote_code": False}
     try:
         pretrained, loading = auto_class.from_pretrained(model, **options, **names, **fields)
@@ -92,7 +91,7 @@ def _pretrained(model: str, auto_class: type, names: dict, fields: dict) -> PreT
         raise ValueError(f"The weights of {model!r} don't fit its own config: {lost} have other shapes.")
     begins_anew = (*heads, "feature_norms.", f"{pretrained.base_model_prefix}.pooler.")
     missing = [name for name in loading["missing_keys"] if not name.startswith(begins_anew)]
-    if missing and type(config) in MODEL_CLASSES:
+    if missing and type(pretrained.config) in MODEL_CLASSES:
         raise ValueError(
             f"The weights of {model!r} are not all there: {len(missing)} are missing, such as {min(missing)}."
         )
