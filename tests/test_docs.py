@@ -6,8 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,14 +20,7 @@ from hf_gpvit import GPViTBackbone, HRViTConfig, HRViTForImageClassification
 from hf_gpvit.data import loading
 from hf_gpvit.hub import save_for_hub
 from official import checkpoint
-
-
-DOCS = Path(__file__).parents[1] / "docs"
-
-
-def python_blocks(page):
-    text = (DOCS / page).read_text(encoding="utf-8")
-    return [textwrap.dedent(block) for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)]
+from pages import DOCS, python_blocks
 
 
 def draw_photos(root):

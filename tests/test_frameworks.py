@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from test_docs import python_blocks
 from transformers import (
     DeformableDetrConfig,
     DeformableDetrForObjectDetection,
@@ -31,6 +30,7 @@ from transformers import (
 )
 
 from families import FAMILIES, GPVIT, HRVIT
+from pages import python_blocks
 
 
 HEIGHT, WIDTH, NUM_LABELS = 64, 96, 3
