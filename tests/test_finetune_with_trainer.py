@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-gpvit authors
 # SPDX-License-Identifier: Apache-2.0
-"""The scripts run as a user runs them, on pictures that the tests draw."""
+"""The script run as a user runs them, on pictures that the tests draw."""
 
 import json
 import subprocess

@@ -106,10 +106,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Raises a ValueError that names the file unless it holds a YAML mapping, or nothing."""
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{path} is no YAML: {one_line(error)}") from error
     if not isinstance(fields, dict):
-        raise ValueError(f"{path} must hold a mapping from fields of a recipe to values, got {fields!r:.80}.")
+        raise ValueError(f"{path} must hold a mapping from names to values, got {fields!r:.80}.")
     return fields
 
 

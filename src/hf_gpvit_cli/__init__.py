@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `hf-gpvit` command: which commands there are, with what arguments. What they do is in `hf_gpvit.commands`.
 
-It stands outside the package, whose import loads torch, so that help and mistakes in arguments take no time.
+It stands outside the package, whose import loads torch, so that help and mistakes in arguments take no
+time; only the fields of recipes need the package.
 """
 
 import logging

@@ -6,6 +6,10 @@ from argparse import ArgumentParser, BooleanOptionalAction, Namespace, RawDescri
 from collections.abc import Sequence
 
 
+# Those of `hf_gpvit.tasks.TASKS`.
+TASKS = ("image-classification", "semantic-segmentation")
+
+
 def presets(arguments: Sequence[str], prog: str) -> Namespace:
     description = "The model variants, their channels and the parameters of their backbones."
     return _parser(description, prog).parse_args(arguments)
@@ -24,7 +28,7 @@ random weights.
 def info(arguments: Sequence[str], prog: str) -> Namespace:
     parser = _parser(INFO, prog)
     parser.add_argument("model", help="preset, folder or Hub name")
-    parser.add_argument("--task", help="of a preset; by default image-classification")
+    parser.add_argument("--task", choices=TASKS, help="of a preset; by default image-classification")
     parser.add_argument(
         "--image_size", type=int, nargs="+", help="height and width, or one side; by default the config's, or 512"
     )
@@ -50,7 +54,7 @@ def train(arguments: Sequence[str], prog: str) -> Namespace:
     parser.add_argument(
         "--config", help="YAML file, or the name of a recipe that comes along; an unknown name lists all of them"
     )
-    parser.add_argument("--task", help="by default what the recipe says")
+    parser.add_argument("--task", choices=TASKS, help="by default what the recipe says")
     parser.set_defaults(description=TRAIN)
     options, options.fields = parser.parse_known_args(arguments)
     if options.config is None and options.task is None:

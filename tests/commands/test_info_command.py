@@ -28,7 +28,7 @@ def figures(capsys, *arguments):
 
 
 def test_info_of_a_preset(capsys):
-    """Figures of README.md."""
+    """Figures of docs/models.md."""
     head, found = figures(capsys, "gpvit-l1")
     assert head == "gpvit-l1: GPViTForImageClassification with 1000 labels"
     assert found["parameters of the backbone"] == 9_325_544
@@ -69,7 +69,9 @@ def test_info_takes_the_models_of_the_config_only(name, tmp_path):
     config = hf_gpvit.GPViTConfig.from_preset("gpvit-nano")
     config.architectures = [name]
     config.save_pretrained(tmp_path)
-    with pytest.raises(SystemExit, match=rf"model must be of this package, but .* has architectures \['{name}'\]"):
+    with pytest.raises(
+        SystemExit, match=rf"must hold a model of this package, but its config.json names \['{name}'\]"
+    ):
         hf_gpvit_cli.main(["info", str(tmp_path)])
 
 

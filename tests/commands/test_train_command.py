@@ -14,8 +14,9 @@ import hf_gpvit_cli
 from families import HRVIT
 from hf_gpvit.data import loading
 from hf_gpvit.inference import SegmentationSettings
+from hf_gpvit.tasks import TASKS
 from hf_gpvit.training import SegmentationRecipe, load_recipe
-from hf_gpvit_cli.arguments import add_segmentation_arguments
+from hf_gpvit_cli import arguments
 from short_runs import fresh_accelerator  # noqa: F401
 
 
@@ -102,9 +103,13 @@ def test_an_existing_file_goes_before_a_name():
 # --- what the arguments of commands know of the package, without loading it
 
 
+def test_tasks():
+    assert list(arguments.TASKS) == list(TASKS)
+
+
 def test_segmentation_options_are_the_settings():
     parser = ArgumentParser()
-    add_segmentation_arguments(parser)
-    arguments = parser.parse_args([])
-    assert [*vars(arguments)] == [field.name for field in fields(SegmentationSettings)]
-    assert SegmentationSettings.of(arguments) == SegmentationSettings()
+    arguments.add_segmentation_arguments(parser)
+    options = parser.parse_args([])
+    assert [*vars(options)] == [field.name for field in fields(SegmentationSettings)]
+    assert SegmentationSettings.of(options) == SegmentationSettings()

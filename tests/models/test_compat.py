@@ -56,7 +56,7 @@ WITH_FALLBACK = {
     "transformers.utils.output_capturing.OutputRecorder",
     "transformers.utils.output_capturing._CAN_RECORD_REGISTRY",
     "transformers.utils.output_capturing.capture_outputs",
-    "transformers.utils.output_capturing.install_output_capuring_hook",
+    "transformers.utils.output_capturing.install_all_output_capturing_hooks",
 }
 KNOWN = {
     "models/compat.py": WITH_FALLBACK

@@ -203,6 +203,11 @@ def other_forward(module):
     module.forward = module.forward
 
 
+def quantised(module):
+    kind = type("QuantisedTensor", (torch.Tensor,), {})
+    module.weight = nn.Parameter(module.weight.detach().as_subclass(kind))
+
+
 def foreign_layer(module):
     module.__class__ = type("ForeignConv2d", (nn.Conv2d,), {})
 
@@ -214,10 +219,12 @@ def foreign_layer(module):
         (lambda layer: layer.register_full_backward_hook(lambda module, inputs, outputs: None), "has hooks"),
         (lambda layer: nn.utils.parametrize.register_parametrization(layer, "weight", Doubled()), "parametrised"),
         (lambda layer: layer.to("meta"), "quantised or offloaded"),
+        (lambda layer: setattr(layer, "base_layer", nn.Identity()), "has an adapter"),
+        (quantised, "quantised or offloaded"),
         (other_forward, "has hooks or another forward"),
         (foreign_layer, "ForeignConv2d"),
     ],
-    ids=["pre-hook", "backward-hook", "parametrisation", "meta", "forward", "class"],
+    ids=["pre-hook", "backward-hook", "parametrisation", "meta", "adapter", "quantised", "forward", "class"],
 )
 def test_refuses_what_computes_with_more_than_its_weights(family, change, reason):
     model = family.models()[2]

@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parametrizations, prune
 from torch.utils.flop_counter import FlopCounterMode
 
-from families import GPVIT, HRVIT, awake
+from families import GPVIT, HRVIT, awake, trained
 from hf_gpvit.models import shortcuts
 from hf_gpvit.models.decode_head import SegformerHead
 from hf_gpvit.models.layers import MLP, PointwiseLinear, StripeAttention
@@ -53,10 +53,7 @@ def part(family, kind, **overrides):
 
 
 def head(**overrides):
-    module = SegformerHead([8, 16, 24], 16, 5, dropout_rate=0.0, **{"linear_levels": True} | overrides)
-    nn.init.uniform_(module.fusion.batch_norm.weight, 0.5, 1.5)
-    nn.init.normal_(module.fusion.batch_norm.bias)
-    return module
+    return trained(SegformerHead([8, 16, 24], 16, 5, dropout_rate=0.0, **{"linear_levels": True} | overrides))
 
 
 def maps():
@@ -74,9 +71,9 @@ def mask():
 FLOAT32 = (torch.float32,)  # what is a matter of CPUs' libraries is so in float32
 CASES = {
     "product": Case(
-        shortcuts.product_by_convolution,
-        lambda: PointwiseLinear(7, 5),
-        lambda: (torch.randn(2, 50, 7),),
+        lambda module, states: shortcuts.product_by_convolution(states, module[0].weight, module[0].bias),
+        lambda: nn.Sequential(PointwiseLinear(32, 5)),
+        lambda: (torch.randn(2, 50, 32),),
         dtypes=FLOAT32,
     ),
     "attention": Case(
@@ -124,9 +121,24 @@ CASES = {
 }
 
 
+# The projections around attention are not its own.
+LAYERED = [name for name in CASES if "attention" not in name]
+
+
 @pytest.fixture(params=CASES)
 def case(request):
     return CASES[request.param]
+
+
+@pytest.fixture(params=LAYERED)
+def layered(request):
+    return CASES[request.param]
+
+
+@pytest.fixture(autouse=True)
+def _two_libraries(monkeypatch):
+    """Whether there is a choice depends on how torch was built; convolutions run anywhere."""
+    monkeypatch.setattr(shortcuts, "_HAS_CHOICE", True)
 
 
 @pytest.fixture
@@ -288,6 +300,7 @@ def on(function):
     return lambda parent, name: function(parent.get_submodule(name))
 
 
+LAYERS = (nn.Linear, nn.Conv2d)
 ALTERATIONS = {
     "hook": on(lambda layer: layer.register_forward_hook(doubling)),
     "pre-hook": on(lambda layer: layer.register_forward_pre_hook(lambda module, args: (2 * args[0],))),
@@ -304,45 +317,78 @@ ALTERATIONS = {
 
 @pytest.mark.parametrize("alteration", ALTERATIONS)
 @torch.no_grad()
-def test_altered_layers(case, alteration, plain):
-    module, inputs = made(case)
-    layers = [name for name, layer in module.named_modules() if name and isinstance(layer, (nn.Linear, nn.Conv2d))]
-    for name in layers:
-        altered, before = copy.deepcopy(module), plain(case, module, inputs)
+def test_altered_layers(layered, alteration, plain):
+    module, inputs = made(layered)
+    used = [name for name, layer in module.named_modules() if isinstance(layer, LAYERS) and is_used(layered, name)]
+    assert used
+    for name in used:
+        altered, before = copy.deepcopy(module), plain(layered, module, inputs)
         ALTERATIONS[alteration](altered, name)
-        expected = plain(case, altered, inputs)
-        if uses(case, module, inputs, name):
-            assert not torch.allclose(expected[0], before[0], atol=1e-4), name
-        assert_close(case(altered, inputs), expected)
+        expected = plain(layered, altered, inputs)
+        assert not torch.allclose(expected[0], before[0], atol=1e-4), name
+        assert_close(layered(altered, inputs), expected)
 
 
-def uses(case, module, inputs, name):
-    """Whether the method of a case calls that layer."""
+@pytest.mark.parametrize("alteration", ["hook", "pre-hook", "accelerate's hook", "forward of the instance"])
+@torch.no_grad()
+def test_altered_norms(alteration, plain):
+    for name in ("grouping", "ungrouping", "mixcfn", "head"):
+        case = CASES[name]
+        module, inputs = made(case)
+        norms = [name for name, child in module.named_modules() if isinstance(child, (nn.LayerNorm, nn.BatchNorm2d))]
+        for norm in [norm for norm in norms if is_used(case, norm)]:
+            altered = copy.deepcopy(module)
+            ALTERATIONS[alteration](altered, norm)
+            assert_close(case(altered, inputs), plain(case, altered, inputs))
+
+
+def is_used(case, name):
+    """Whether the method of a case calls that layer, as it is written."""
+    module, inputs = made(case)
     calls = []
     with module.get_submodule(name).register_forward_hook(lambda *args: calls.append(args)):
         case(module, inputs)
     return bool(calls)
 
 
-@pytest.mark.parametrize("kind", ["forward", "forward_pre", "full_backward"])
+@torch.no_grad()
+def test_parametrised_weights_are_computed_once():
+    """Spectral norm takes a step of its iteration each time."""
+    linear, calls = PointwiseLinear(7, 5).double(), []
+
+    class Counted(nn.Module):
+        def forward(self, weight):
+            calls.append(1)
+            return weight
+
+    nn.utils.parametrize.register_parametrization(linear, "weight", Counted())
+    calls.clear()
+    linear(torch.randn(2, 50, 7, dtype=torch.float64))
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("kind", ["forward", "forward_pre", "full_backward", "full_backward_pre"])
 def test_hooks_fire_as_often(case, kind, plain):
     module, inputs = made(case)
+    backward = kind.startswith("full_backward")
+    run, arguments = (gradients, (case, module, inputs)) if backward else (case, (module, inputs))
     for name, child in module.named_modules():
         calls = []
         handle = getattr(child, f"register_{kind}_hook")(lambda *args, calls=calls: calls.append(len(args)))
-        with torch.set_grad_enabled(kind == "full_backward"):
-            gradients(case, module, inputs) if kind == "full_backward" else case(module, inputs)
+        with torch.set_grad_enabled(backward):
+            run(*arguments)
             count = len(calls)
-            plain(gradients, case, module, inputs) if kind == "full_backward" else plain(case, module, inputs)
+            plain(run, *arguments)
         handle.remove()
         assert len(calls) == 2 * count, name
 
 
+@pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
 @torch.no_grad()
-def test_hooks_keep_what_they_see(case):
+def test_hooks_keep_what_they_see(case, train):
     """Nothing overwrites it."""
     module, inputs = made(case)
-    for child in module.train().modules():
+    for child in module.train(train).modules():
         seen, copies = [], []
         handles = [
             child.register_forward_hook(lambda module, args, output, seen=seen: seen.extend(flat(output))),
@@ -354,9 +400,11 @@ def test_hooks_keep_what_they_see(case):
         assert all(map(torch.equal, seen, copies))
 
 
+@pytest.mark.parametrize("name", ["product", "mlp", "grouping", "ungrouping", "mixcfn"])
 @torch.no_grad()
-def test_int8_weights(case, plain):
+def test_int8_weights(name, plain):
     quantization = pytest.importorskip("torchao.quantization")
+    case = CASES[name]
     module, inputs = made(case)
     quantization.quantize_(module, quantization.Int8WeightOnlyConfig())
     assert_close(case(module, inputs), plain(case, module, inputs))
@@ -461,7 +509,14 @@ def test_compiles(case, with_gradients, plain):
 def test_products_of_any_shape(shape, bias):
     linear, states = PointwiseLinear(7, 5, bias=bias), torch.randn(shape)
     torch.testing.assert_close(linear(states), F.linear(states, linear.weight, linear.bias), rtol=1e-5, atol=1e-5)
-    assert CASES["product"].is_taken(linear, [states]) == (states.numel() >= 64 * 7)
+    taken = shortcuts.product_by_convolution(states, linear.weight, linear.bias) is not None
+    assert taken == (states.numel() >= 64 * 7)
+
+
+def test_products_without_a_choice(monkeypatch):
+    monkeypatch.setattr(shortcuts, "_HAS_CHOICE", False)
+    case = CASES["product"]
+    assert not case.is_taken(*made(case))
 
 
 @pytest.mark.parametrize(
@@ -527,11 +582,20 @@ def test_only_linear_levels_are_composed():
     assert shortcuts.fuse_at_each_size(head(linear_levels=False), maps()) is None
 
 
-def test_a_subclass_of_the_fusion_is_called():
-    class Gelu(type(head().fusion)):
-        def forward(self, states):
-            return F.gelu(self.batch_norm(self.convolution(states)))
+@pytest.mark.parametrize(("name", "path"), [("head", "fusion"), ("grouping", ""), ("ungrouping", "ungrouping")])
+def test_subclasses_are_called(name, path):
+    """They may do more than their weights say, or have others."""
+    module, inputs = made(CASES[name])
+    part = module.get_submodule(path)
+    part.__class__ = type("Variant", (type(part),), {})
+    if name == "ungrouping":
+        del part.query
+    assert CASES[name].shortcut(module, *inputs) is None
 
-    module = head()
-    module.fusion.__class__ = Gelu
-    assert shortcuts.fuse_at_each_size(module, maps()) is None
+
+def test_parts_compile_one_by_one():
+    """Compilers allow some recompilations for each piece of code: what is decorated has its own."""
+    torch.compiler.reset()
+    for name in LAYERED:
+        module, inputs = made(CASES[name])
+        torch.compile(getattr(module, CASES[name].method), fullgraph=True, backend="eager")(*inputs)

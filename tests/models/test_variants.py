@@ -11,13 +11,14 @@ from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from families import GPVIT, HRVIT, awake
-from hf_gpvit import GPViTModel, HRViTModel
+from hf_gpvit import GPViTForImageClassification, GPViTModel, HRViTModel
 from hf_gpvit.models.compat import OutputRecorder, RecordedModule, capture_outputs
 from hf_gpvit.models.layers import DropPath
 from hf_gpvit.models.modeling_gpvit import GPViTGroupLayer, GPViTGroupPropagation, GPViTPreTrainedModel
 from hf_gpvit.models.modeling_hrvit import (
     HRViTBlock,
     HRViTBranch,
+    HRViTMixCFN,
     HRViTModule,
     HRViTOutputBranch,
     HRViTPreTrainedModel,
@@ -116,11 +117,11 @@ class UnmixedLayer(GPViTGroupLayer):
 
 
 class UnmixedGPViT(GPViTModel):
-    def build_layer(self, index, drop_path_rate):
-        layer = super().build_layer(index, drop_path_rate)
-        if not isinstance(layer, GPViTGroupLayer):
-            return layer
-        return UnmixedLayer(self.config, layer.propagation.group_tokens.shape[1], drop_path_rate)
+    group_layer_class = UnmixedLayer
+
+
+class UnmixedClassifier(GPViTForImageClassification):
+    trunk_class = UnmixedGPViT
 
 
 class NoShortcut(nn.Module):
@@ -148,8 +149,7 @@ class PlainModule(HRViTModule):
 
 
 class PlainHRViT(HRViTModel):
-    def build_layer(self, index, drop_path_rates):
-        return PlainModule(self.config, index, drop_path_rates)
+    module_class = PlainModule
 
 
 @pytest.mark.parametrize(
@@ -171,3 +171,51 @@ def test_a_variant_is_a_subclass(family, variant, missing, tmp_path):
     assert_same(loaded(pixel_values, output_hidden_states=True), outputs, atol=0, rtol=0)
     assert_same(model.fuse_for_inference()(pixel_values, output_hidden_states=True), outputs, atol=1e-4, rtol=1e-4)
     assert len(outputs.hidden_states) == len(whole.eval()(pixel_values, output_hidden_states=True).hidden_states)
+
+
+@torch.no_grad()
+def test_a_variant_of_the_trunk_gets_a_head():
+    model = awake(UnmixedClassifier(GPVIT.config()))
+    assert not [name for name in model.state_dict() if ".mixer." in name]
+    assert model(torch.randn(1, 3, 57, 90)).logits.shape == (1, 5)
+
+
+class GPViTWithMore(GPViTModel):
+    """A part of its own, after what the trunk does when it is built."""
+
+    _can_record_outputs = GPViTModel._can_record_outputs | {"scaled": Scale}
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.scale = Scale()
+        self.post_init()
+
+
+@torch.no_grad()
+def test_a_subclass_records_once():
+    model = GPViTWithMore(GPVIT.config()).eval()
+    outputs = model(torch.randn(1, 3, 57, 90), output_hidden_states=True, output_attentions=True)
+    assert len(outputs.hidden_states) == 1 + len(model.layers)
+    assert len(outputs.attentions) == 2 * 2
+    assert isinstance(model.scale(outputs.last_hidden_state), torch.Tensor)
+
+
+class Mean(HRViTMixCFN):
+    """Another mixed-scale convolution, which can't be joined as the model's own."""
+
+    def mix(self, hidden_states):
+        return super().mix(hidden_states) / 2
+
+
+class MeanBlock(HRViTBlock):
+    mlp_class = Mean
+
+
+@torch.no_grad()
+def test_fusing_leaves_variants_as_they_are():
+    model, pixel_values = awake(HRVIT.model_class(HRVIT.config())), torch.randn(1, 3, 57, 90)
+    for module in model.modules():
+        if type(module) is HRViTBlock:
+            module.__class__, module.mlp.__class__ = MeanBlock, Mean
+    expected = model(pixel_values)
+    assert_same(model.fuse_for_inference()(pixel_values), expected, atol=1e-4, rtol=1e-4)

@@ -12,7 +12,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 
 def ending_errors(*errors: type[Exception], interrupted: str = "Interrupted: nothing was written.") -> Callable:
-    """Decorates a `main` so that what users can mend ends the process with one message and the exit code 1.
+    """Decorates a function so that what users can mend ends the process with one message and the exit code 1.
 
     That is a ValueError, OSError or ImportError, a wrong field of a config, one of `errors`, or Ctrl-C; a SIGTERM
     (`kill`) counts as Ctrl-C, so that what was begun is removed. Other errors are mistakes of ours, and keep their

@@ -20,7 +20,7 @@ def cropping_processor(
 ) -> ViTImageProcessor:
     """Shorter side resized bicubically, and a centre crop of `image_size`, which is `crop_ratio` of that side.
 
-    The defaults are the config's `image_size`, and the paper's ratio. See `hf_gpvit.data.image_processor_for`.
+    The defaults are the config's `image_size`, and the paper's ratio.
     """
     _check_family(config)
     height, width = _sides(image_size or config.image_size)

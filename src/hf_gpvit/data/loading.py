@@ -5,6 +5,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def load_data(
         source: "shapes" (the drawn scenes of `load_shapes`: 4000 and 300), a folder of pictures as `load_folder` takes
             it, a folder of parquet files (`train-*.parquet`, or `train/*.parquet`, there or one folder below), or the
             name of a dataset on the Hub.
-        task: One of the classes in `hf_gpvit.tasks.TASKS`.
+        task: "image-classification" or another name in `hf_gpvit.tasks.TASKS`, or the class itself.
         name: Configuration of a dataset of parquet files or on the Hub.
         train_split: Split to train on. Splits may be sliced and added: "train[:90%]", "train+validation". None: there
             is nothing to train, and the dataset needs no such split.
@@ -79,9 +80,12 @@ def load_data(
             other sources are found when they are decoded: `TrainingSamples` has the same argument.
 
     Raises:
-        ValueError: The source can't be found, read or streamed; a split, a column or the class
+        ValueError: There is no such task; the source can't be found, read or streamed; a split, a column or the class
             names are missing or of the wrong kind.
     """
+    if isinstance(task, str):
+        # by name: the tasks are built of this package
+        task = import_module("hf_gpvit.tasks").find_task(task)
     given_names = _given_names(class_names)
     if _is_own(source):
         if streaming or name is not None:

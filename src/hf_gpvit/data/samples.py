@@ -32,8 +32,9 @@ BLOCK_SIZE = 1000
 class TrainingSamples(torch.utils.data.Dataset):
     """A dataset as samples to train on: dicts of what the model takes by name, and `num_corrupt`, 0 or 1.
 
-    The augmentation of a
-    sample is a function of (`seed`, epoch, index); torch's random state is left as it was.
+    That is `pixel_values`, (3, H, W) float, and `labels`: a class id, or (H, W) int64 class ids with 255 where nothing
+    is to be learned. The augmentation of a sample is a function of (`seed`, epoch, index); torch's random state is
+    left as it was.
 
     Args:
         dataset: `datasets.Dataset` with the columns of `reader`, such as `load_data` gives.

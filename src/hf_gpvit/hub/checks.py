@@ -10,8 +10,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from ..files import read_json, read_yaml
-from ..saved_models import class_and_config
-from ..weights import check_finite, check_weights, read_weights, weight_files
+from ..saved_models import check_finite, check_weights, class_and_config, read_weights, weight_files
 from .cards import checked_metrics, dataset_name, figures_of
 
 

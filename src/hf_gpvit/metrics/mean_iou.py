@@ -80,6 +80,16 @@ class MeanIoU(StreamingMetric):
     ):
         super().__init__(ConfusionMatrix(num_labels, ignore_index, id2label), config_name, **kwargs)
 
+    @property
+    def ignore_index(self) -> int:
+        """Id of pixels that don't count."""
+        return self.counts.ignore_index
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        """Names of the classes."""
+        return self.counts.id2label
+
     def _info(self) -> evaluate.MetricInfo:
         maps = datasets.Sequence(datasets.Sequence(datasets.Value("int64")))
         return evaluate.MetricInfo(

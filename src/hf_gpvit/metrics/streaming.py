@@ -39,6 +39,11 @@ class StreamingMetric(evaluate.Metric, ABC):
         return os.path.join(self._data_dir_root, self.name, self.config_name)
 
     @property
+    def num_labels(self) -> int | None:
+        """Number of classes, if it is known yet."""
+        return self.counts.num_labels
+
+    @property
     def state(self) -> torch.Tensor:
         """A copy of the counts, int64 on the CPU. States of metrics over parts of the data add up.
 

@@ -6,7 +6,7 @@ Published repositories carry this file and meet releases that nobody has seen ye
 `private`, with something to stand in for it: without the name a model is slower or lacks a feature, but it loads.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.autograd import forward_ad
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface
 
 
 def private(module: str, name: str, fallback: Any) -> Any:
@@ -64,9 +64,14 @@ def may_need_gradients() -> bool:
     return torch.is_grad_enabled() or torch.jit.is_tracing()
 
 
-def is_forward_mode() -> bool:
-    """Whether derivatives are computed forwards; without a way to know, it may be so."""
-    return getattr(forward_ad, "_current_level", 0) >= 0
+def is_plain_inference() -> bool:
+    """Whether nothing differentiates or transforms what runs, so that results may take the place of inputs.
+
+    Forward derivatives have a level; without a way to know it, there may be some.
+    """
+    if torch.is_grad_enabled() or torch.jit.is_tracing() or getattr(forward_ad, "_current_level", 0) >= 0:
+        return False
+    return not is_transformed()
 
 
 # Attention implementations by name.
@@ -161,30 +166,22 @@ if OutputRecorder is _OutputRecorder:  # which that one would not understand in 
 filter_output_hidden_states = private(
     "transformers.backbone_utils", "filter_output_hidden_states", _filter_output_hidden_states
 )
-_install_hook = private(_CAPTURING, "install_output_capuring_hook", None)
+_install_hooks = private(_CAPTURING, "install_all_output_capturing_hooks", None)
 _registry = private(_CAPTURING, "_CAN_RECORD_REGISTRY", None)
 
 
 def install_recording(model: nn.Module) -> None:
     """Installs the hooks that record outputs, which transformers can't do while a model is being compiled.
 
-    On the modules of `model` that are not those of a model within it, which has its own. Without a way to do so,
-    transformers installs them all when they are needed first.
+    Without a way to do so, transformers installs them when they are needed first.
     """
-    if _install_hook is None or capture_outputs is _capture_outputs:
+    if _install_hooks is None or capture_outputs is _capture_outputs:
         return
-    for module in _modules_outside_models(model):
-        for key, recorder in model._can_record_outputs.items():
-            if isinstance(module, recorder.target_class):
-                _install_hook(module, key, recorder.index, recorder.capture_initial_hidden_state)
-    model._output_capturing_hooks_installed = True
-
-
-def _modules_outside_models(module: nn.Module) -> Iterator[nn.Module]:
-    for child in module.children():
-        if not isinstance(child, PreTrainedModel):
-            yield child
-            yield from _modules_outside_models(child)
+    # models within it have theirs already, and a subclass comes here twice
+    for module in model.modules():
+        for key in [key for key, hook in module._forward_hooks.items() if is_recorder(hook)]:
+            del module._forward_hooks[key]
+    _install_hooks(model)
 
 
 def register_recording(model: nn.Module) -> None:

@@ -16,10 +16,10 @@ from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval, parametrize
 
 from .compat import UperNetConvModule, is_hooked
 from .decode_head import SegformerHead
-from .layers import ConvBN, conv_channels_last
+from .layers import ConvBN, ConvBNReLU, conv_channels_last
 from .shortcuts import (
+    are_plain_weights,
     composed_weights,
-    is_plain_weight,
     joined_depthwise,
     may_compose_weights,
     mix_in_place,
@@ -29,7 +29,7 @@ from .shortcuts import (
 
 
 # Modules with a BatchNorm called `batch_norm`, and where in them the layer is that it follows.
-NORMED_LAYERS = {ConvBN: "convolution", UperNetConvModule: "conv"}
+NORMED_LAYERS = {ConvBN: "convolution", ConvBNReLU: "convolution", UperNetConvModule: "conv"}
 
 
 class FusedSegformerHead(nn.Module):
@@ -114,7 +114,7 @@ def fused_copy(model: nn.Module, normed_layers: dict[type, str], composed_module
 
 
 def _values_by_type(module: nn.Module, values: dict[type, object]) -> list:
-    return [value for module_class, value in values.items() if isinstance(module, module_class)]
+    return [value for module_class, value in values.items() if type(module) is module_class]
 
 
 def _check_plain(model: nn.Module) -> None:
@@ -134,7 +134,7 @@ def _obstacle(module: nn.Module) -> str | None:
         return "has parametrised weights"
     if hasattr(module, "base_layer"):
         return "has an adapter"
-    if not all(map(is_plain_weight, module.parameters(recurse=False))):
+    if not are_plain_weights(*module.parameters(recurse=False)):
         return "has quantised or offloaded weights"
     return None
 

@@ -28,7 +28,7 @@ from .shortcuts import (
     attend_short,
     composable,
     mlp_in_place,
-    product_by_convolution,
+    product,
     with_shortcut,
 )
 
@@ -94,15 +94,15 @@ class Windows:
         self.size, self.window, self.grid, self.missing = size, (height, width), (rows, columns), (below, beside)
         self.fit = fits_height and fits_width
 
-    def pad(self, states: torch.Tensor) -> torch.Tensor:
+    def pad(self, states: torch.Tensor, value: float = 0.0) -> torch.Tensor:
         """(B, H, W, ...) -> the same with both sides multiples of the window's."""
         if self.fit:
             return states
-        return F.pad(states, (0, 0) * (states.ndim - 3) + (0, self.missing[1], 0, self.missing[0]))
+        return F.pad(states, (0, 0) * (states.ndim - 3) + (0, self.missing[1], 0, self.missing[0]), value=value)
 
-    def split(self, states: torch.Tensor) -> torch.Tensor:
+    def split(self, states: torch.Tensor, value: float = 0.0) -> torch.Tensor:
         """(B, H, W, ...) -> (B * windows, L, ...). A view where windows span whole rows, one copy otherwise."""
-        states = states if self.fit else self.pad(states)
+        states = states if self.fit else self.pad(states, value)
         (rows, columns), (height, width) = self.grid, self.window
         cut = states.unflatten(2, (columns, width)).unflatten(1, (rows, height)).transpose(2, 3)
         return cut.reshape(states.shape[0] * rows * columns, height * width, *states.shape[3:])
@@ -117,9 +117,7 @@ class Windows:
         if self.fit:
             return None
         mask = states.new_zeros(states.shape[0], *self.size)
-        lowest = torch.finfo(states.dtype).min
-        mask = F.pad(mask, (0, self.missing[1], 0, self.missing[0]), value=lowest)
-        return Windows(mask.shape[1:], self.window).split(mask)[:, None, None, :]
+        return self.split(mask, value=torch.finfo(states.dtype).min)[:, None, None, :]
 
 
 def _cut(side: int, window: int | None) -> tuple[int, int, int, bool]:
@@ -184,26 +182,24 @@ class MultiHeadAttention(RecordedModule):
 
 
 class StripeAttention(MultiHeadAttention):
-    """Attention within stripes of one direction: full height x `stripe_width`, or `stripe_width` x full width."""
+    """Attention within stripes of one direction: full height x `stripe_width`, or `stripe_width` x full width.
+
+    Attributes:
+        window: Height and width of the stripes, as `Windows` takes them.
+    """
 
     def __init__(self, config, num_heads: int, head_dim: int, stripe_width: int, vertical: bool):
         super().__init__(config, num_heads, head_dim)
-        self.stripe_width = stripe_width
-        self.vertical = vertical
-
-    def stripes(self, states: torch.Tensor) -> Windows:
-        """The stripes of a map (B, H, W, C)."""
-        return Windows(states.shape[1:3], (None, self.stripe_width) if self.vertical else (self.stripe_width, None))
+        self.window = (None, stripe_width) if vertical else (stripe_width, None)
 
 
 @composable
 class PointwiseLinear(nn.Linear):
     """A linear layer that is a linear layer to everything else: adapters, quantisation, state dicts."""
 
-    @with_shortcut(product_by_convolution)
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """(..., in_features) -> (..., out_features)."""
-        return super().forward(hidden_states)
+        return product(hidden_states, self.weight, self.bias)
 
 
 class MLP(nn.Module):

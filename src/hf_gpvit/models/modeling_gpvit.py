@@ -48,7 +48,7 @@ from .layers import (
     in_own_precision,
 )
 from .modeling_base import ClassifierMixin, HighResolutionPreTrainedModel, SegmentorMixin
-from .shortcuts import at_least_float32, group_by_weights, ungroup_by_weights, with_shortcut
+from .shortcuts import at_least_float32, composable, group_by_weights, ungroup_by_weights, with_shortcut
 
 
 class GPViTKwargs(TransformersKwargs, total=False):
@@ -178,7 +178,7 @@ class GPViTStripeAttention(StripeAttention):
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, output_attentions: bool | None = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Maps (B, H, W, C/2) -> map (B, H, W, C/2), weights (B * stripes, heads, L, L) or None."""
-        stripes = self.stripes(query)
+        stripes = Windows(query.shape[1:3], self.window)
         mask = stripes.mask(query)
         query, key, value = map(stripes.split, (query, key, value))
         output, weights = self.attend(query, key, value, mask, output_weights=output_attentions)
@@ -257,6 +257,7 @@ class GPViTGroupAttention(MultiHeadAttention):
         self.query_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
 
 
+@composable
 class GPViTGrouping(GPViTGroupAttention):
     """Feature grouping (Equation 2): every group token gathers a weighted sum of image tokens per head."""
 
@@ -279,13 +280,17 @@ class GPViTGrouping(GPViTGroupAttention):
 class GPViTMixer(nn.Module):
     """Group propagation (Equations 3 and 4): an MLP-Mixer layer over the grouped features."""
 
+    mlp_class = MLP
+
     def __init__(self, config: GPViTConfig, num_group_tokens: int, drop_path_rate: float):
         super().__init__()
         channels = config.hidden_size
         self.token_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
-        self.token_mlp = MLP(num_group_tokens, int(config.group_token_mlp_ratio * channels), config.hidden_act)
+        self.token_mlp = self.mlp_class(
+            num_group_tokens, int(config.group_token_mlp_ratio * channels), config.hidden_act
+        )
         self.channel_norm = nn.LayerNorm(channels, eps=config.group_layer_norm_eps)
-        self.channel_mlp = MLP(channels, int(config.group_channel_mlp_ratio * channels), config.hidden_act)
+        self.channel_mlp = self.mlp_class(channels, int(config.group_channel_mlp_ratio * channels), config.hidden_act)
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, groups: torch.Tensor) -> torch.Tensor:
@@ -295,6 +300,7 @@ class GPViTMixer(nn.Module):
         return groups + self.drop_path(self.channel_mlp(self.channel_norm(groups)))
 
 
+@composable
 class GPViTUngrouping(GPViTGroupAttention):
     """Feature ungrouping (Equation 5): every image token queries the updated groups."""
 
@@ -490,6 +496,8 @@ class GPViTPreTrainedModel(HighResolutionPreTrainedModel):
 )
 class GPViTModel(GPViTPreTrainedModel):
     embeddings_class = GPViTEmbeddings
+    local_layer_class = GPViTLocalLayer
+    group_layer_class = GPViTGroupLayer
 
     def __init__(self, config: GPViTConfig, add_pooling_layer: bool = True):
         r"""
@@ -508,9 +516,9 @@ class GPViTModel(GPViTPreTrainedModel):
     def build_layer(self, index: int, drop_path_rate: float) -> GPViTLayer:
         """Layer `index` of the trunk, a GP Block or a local one: what variants of the trunk override."""
         if index not in self.config.group_layer_indices:
-            return GPViTLocalLayer(self.config, drop_path_rate)
+            return self.local_layer_class(self.config, drop_path_rate)
         num_group_tokens = self.config.num_group_tokens[self.config.group_layer_indices.index(index)]
-        return GPViTGroupLayer(self.config, num_group_tokens, drop_path_rate)
+        return self.group_layer_class(self.config, num_group_tokens, drop_path_rate)
 
     def embed(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
         """(B, num_channels, H, W) -> the tokens (B, N, C) that the first of `layers` takes, and their grid.
@@ -538,10 +546,12 @@ class GPViTModel(GPViTPreTrainedModel):
     """
 )
 class GPViTBackbone(BackboneMixin, GPViTPreTrainedModel):
+    trunk_class = GPViTModel
+
     def __init__(self, config: GPViTConfig):
         super().__init__(config)
         self.num_features = [config.hidden_size] * len(config.stage_names)
-        self.gpvit = GPViTModel(config, add_pooling_layer=False)
+        self.gpvit = self.trunk_class(config, add_pooling_layer=False)
         self.feature_norms = GPViTFeatureNorms(config)
         self.post_init()
 
@@ -580,10 +590,12 @@ class GPViTBackbone(BackboneMixin, GPViTPreTrainedModel):
     """
 )
 class GPViTForImageClassification(ClassifierMixin, GPViTPreTrainedModel):
+    trunk_class = GPViTModel
+
     def __init__(self, config: GPViTConfig):
         super().__init__(config)
         self.num_labels = config.num_labels
-        self.gpvit = GPViTModel(config)
+        self.gpvit = self.trunk_class(config)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels) if config.num_labels > 0 else nn.Identity()
         self.post_init()
 
@@ -620,12 +632,14 @@ class GPViTForImageClassification(ClassifierMixin, GPViTPreTrainedModel):
     """
 )
 class GPViTForSemanticSegmentation(SegmentorMixin, GPViTPreTrainedModel):
+    trunk_class = GPViTModel
+
     def __init__(self, config: GPViTConfig):
         super().__init__(config)
         self.stages = list(config.out_features)
         in_channels = [config.hidden_size] * len(self.stages)
         self.num_labels = config.num_labels
-        self.gpvit = GPViTModel(config, add_pooling_layer=False)
+        self.gpvit = self.trunk_class(config, add_pooling_layer=False)
         self.feature_norms = GPViTFeatureNorms(config)
         self._build_heads(in_channels, auxiliary_in_index=len(in_channels) - 1)
         self.post_init()

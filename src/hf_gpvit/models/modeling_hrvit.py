@@ -40,6 +40,7 @@ from .layers import (
     DropPath,
     PointwiseLinear,
     StripeAttention,
+    Windows,
     ceil_div,
     channels_last_pixels,
     conv_channels_last,
@@ -146,14 +147,17 @@ class HRViTFusion(nn.Module):
     A branch reaches itself as it is. The closing activation is the code's, not the paper's.
     """
 
+    downsampling_class = HRViTDownsampling
+    upsampling_class = HRViTUpsampling
+
     def __init__(self, config: HRViTConfig, in_channels: list[int], out_channels: list[int]):
         super().__init__()
         self.paths = nn.ModuleList(
             nn.ModuleDict(
                 {
-                    str(source): HRViTDownsampling(channels, outputs, target - source)
+                    str(source): self.downsampling_class(channels, outputs, target - source)
                     if source < target
-                    else HRViTUpsampling(channels, outputs, source - target)
+                    else self.upsampling_class(channels, outputs, source - target)
                     for source, channels in enumerate(in_channels)
                     if source != target
                 }
@@ -203,7 +207,7 @@ class HRViTStripeAttention(StripeAttention):
         self, query: torch.Tensor, value: torch.Tensor, output_attentions: bool | None = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Maps (B, h, w, C/2) -> map (B, h, w, C/2), weights (B * stripes, heads, L, L) or None."""
-        stripes = self.stripes(query)
+        stripes = Windows(query.shape[1:3], self.window)
         mask = stripes.mask(query)
         query, value = stripes.split(query), stripes.split(value)
         output, weights = self.attend(query, value, value, mask, output_weights=output_attentions)
@@ -455,6 +459,7 @@ class HRViTPreTrainedModel(HighResolutionPreTrainedModel):
 )
 class HRViTModel(HRViTPreTrainedModel):
     embeddings_class = HRViTEmbeddings
+    module_class = HRViTModule
 
     def __init__(self, config: HRViTConfig, add_pooling_layer: bool = True):
         r"""
@@ -474,10 +479,10 @@ class HRViTModel(HRViTPreTrainedModel):
 
     def build_layer(self, index: int, drop_path_rates: list[float]) -> HRViTModule:
         """Module `index` of the trunk, given the rates of its longest branch: what variants of the trunk override."""
-        return HRViTModule(self.config, index, drop_path_rates)
+        return self.module_class(self.config, index, drop_path_rates)
 
     def embed(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor]:
-        """(B, num_channels, H, W) -> the map (B, H / 4, W / 4, C) that the first of `layers` takes.
+        """(B, num_channels, H, W) -> the maps that the first of `layers` takes: one, (B, H / 4, W / 4, C), rounded up.
 
         Raises:
             ValueError: `pixel_values` are no images for this model.
@@ -502,10 +507,12 @@ class HRViTModel(HRViTPreTrainedModel):
     """
 )
 class HRViTBackbone(BackboneMixin, HRViTPreTrainedModel):
+    trunk_class = HRViTModel
+
     def __init__(self, config: HRViTConfig):
         super().__init__(config)
         self.num_features = stage_channels(config)
-        self.hrvit = HRViTModel(config, add_pooling_layer=False)
+        self.hrvit = self.trunk_class(config, add_pooling_layer=False)
         self.post_init()
 
     @can_return_tuple
@@ -538,10 +545,12 @@ class HRViTBackbone(BackboneMixin, HRViTPreTrainedModel):
     """
 )
 class HRViTForImageClassification(ClassifierMixin, HRViTPreTrainedModel):
+    trunk_class = HRViTModel
+
     def __init__(self, config: HRViTConfig):
         super().__init__(config)
         self.num_labels = config.num_labels
-        self.hrvit = HRViTModel(config, add_pooling_layer=False)
+        self.hrvit = self.trunk_class(config, add_pooling_layer=False)
         self.classifier = HRViTClassificationHead(config)
         self.post_init()
 
@@ -573,13 +582,15 @@ class HRViTForImageClassification(ClassifierMixin, HRViTPreTrainedModel):
     """
 )
 class HRViTForSemanticSegmentation(SegmentorMixin, HRViTPreTrainedModel):
+    trunk_class = HRViTModel
+
     def __init__(self, config: HRViTConfig):
         super().__init__(config)
         self.stages = list(config.out_features)
         channels = dict(zip(config.stage_names, stage_channels(config), strict=True))
         in_channels = [channels[stage] for stage in self.stages]
         self.num_labels = config.num_labels
-        self.hrvit = HRViTModel(config, add_pooling_layer=False)
+        self.hrvit = self.trunk_class(config, add_pooling_layer=False)
         self._build_heads(in_channels, auxiliary_in_index=max(len(in_channels) - 2, 0), linear_levels=True)
         self.post_init()
 

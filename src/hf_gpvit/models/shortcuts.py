@@ -6,10 +6,8 @@ The models are written as the papers draw them. `with_shortcut` names for a meth
 a function of the same arguments that gives None wherever it is no gain, or where it would change what others see.
 """
 
-import functools
 from collections.abc import Callable
-from functools import reduce
-from typing import NamedTuple
+from functools import reduce, wraps
 
 import torch
 import torch.nn.functional as F
@@ -19,10 +17,9 @@ from transformers.activations import GELUActivation
 from .compat import (
     StridedConv2d,
     attention_implementation,
-    is_forward_mode,
     is_hooked,
+    is_plain_inference,
     is_static,
-    is_transformed,
     may_need_gradients,
     maybe_autocast,
 )
@@ -32,15 +29,17 @@ from .compat import (
 ENABLED = True
 
 
-def with_shortcut(shortcut: Callable) -> Callable:
+def with_shortcut(shortcut: Callable) -> Callable[[Callable], Callable]:
     """Decorates a method: what `shortcut` gives for the same arguments is its result, unless that is None."""
 
     def decorate(method: Callable) -> Callable:
-        @functools.wraps(method)
-        def wrapped(self, *args, **kwargs):
-            output = shortcut(self, *args, **kwargs) if ENABLED else None
-            return method(self, *args, **kwargs) if output is None else output
+        @wraps(method)
+        def wrapped(*args, **kwargs):
+            output = shortcut(*args, **kwargs) if ENABLED else None
+            return method(*args, **kwargs) if output is None else output
 
+        # code of its own: compilers count recompilations by it
+        wrapped.__code__ = wrapped.__code__.replace(co_name=method.__name__)
         return wrapped
 
     return decorate
@@ -91,52 +90,46 @@ _MIN_ROWS = 64
 _HAS_CHOICE = torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
 
 
-class _Linear(NamedTuple):
-    """What a product needs of a linear layer."""
-
-    weight: torch.Tensor
-    bias: torch.Tensor | None
-
-
-def product_by_convolution(linear, hidden_states):
-    """A linear layer as a pointwise convolution, on CPUs in float32: the same product by a faster library."""
-    weight = linear.weight
+def product_by_convolution(hidden_states, weight, bias):
+    """`F.linear` as a pointwise convolution, on CPUs in float32: the same product by a faster library."""
     # tensor subclasses know linear layers only
     if not _HAS_CHOICE or weight.dtype != torch.float32 or type(weight) not in (torch.Tensor, nn.Parameter):
         return None
     if not is_eager_float32_on_cpu(hidden_states) or hidden_states.shape[:-1].numel() < _MIN_ROWS:
         return None
     pixels = hidden_states.reshape(1, -1, 1, weight.shape[1]).permute(0, 3, 1, 2)
-    output = F.conv2d(pixels, weight[..., None, None], linear.bias)
+    output = F.conv2d(pixels, weight[..., None, None], bias)
     return output.permute(0, 2, 3, 1).reshape(*hidden_states.shape[:-1], -1)
 
 
-def _product(hidden_states, weight, bias):
-    """`F.linear`, by the faster library."""
-    output = product_by_convolution(_Linear(weight, bias), hidden_states)
-    return F.linear(hidden_states, weight, bias) if output is None else output
+@with_shortcut(product_by_convolution)
+def product(hidden_states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """(..., in_features) -> (..., out_features), as `F.linear`."""
+    return F.linear(hidden_states, weight, bias)
 
 
 # --- of GP Blocks
 
 
 def group_by_weights(grouping, group_tokens, hidden_states, output_group_attentions=False):
-    """(query W_key) value instead of query (W_key value)."""
-    if output_group_attentions or not _are_groups_few(grouping, hidden_states, group_tokens.shape[1], grouping.key):
+    """(query W_key) value instead of query (W_key value): (1, M, C), (B, N, C) -> (B, M, C)."""
+    if output_group_attentions or type(grouping) not in _PLAIN_MODULES:
+        return None
+    if not _are_groups_few(grouping, hidden_states, group_tokens.shape[1], grouping.key):
         return None
     query, value = grouping.query_norm(group_tokens), grouping.key_norm(hidden_states)
     score_weight, score_bias = _scoring(grouping, _heads(grouping, query), grouping.key)
-    scores = _product(value, score_weight[0], score_bias[0]).unflatten(-1, (grouping.num_heads, -1))
+    scores = product(value, score_weight[0], score_bias[0]).unflatten(-1, (grouping.num_heads, -1))
     weights = scores.softmax(dim=1).permute(0, 2, 3, 1)
     return (weights @ _heads(grouping, value)).transpose(1, 2).flatten(2), None
 
 
 def ungroup_by_weights(propagation, hidden_states, groups, output_ungroup_attentions=False):
-    """Every linear layer of the image tokens is multiplied with keys or values of the groups instead."""
+    """Linear layers of image tokens multiply keys or values of the groups: (B, N, C), (B, M, C) -> (B, N, C)."""
     ungrouping, projection = propagation.ungrouping, propagation.projection
-    linears = (ungrouping.query, ungrouping.projection, projection)
-    if output_ungroup_attentions or is_hooked(ungrouping):
+    if output_ungroup_attentions or not are_plain_modules(ungrouping):
         return None
+    linears = (ungrouping.query, ungrouping.projection, projection)
     if not _are_groups_few(ungrouping, hidden_states, groups.shape[1], *linears):
         return None
     token_weight, group_weight = projection.weight.chunk(2, dim=1)
@@ -147,7 +140,7 @@ def ungroup_by_weights(propagation, hidden_states, groups, output_ungroup_attent
     output_weight = (group_weight @ ungrouping.projection.weight).unflatten(1, (ungrouping.num_heads, -1))
     value = (_heads(ungrouping, ungrouping.value(groups)) @ output_weight.permute(1, 2, 0)).flatten(1, 2)
     ungrouped = torch.baddbmm(group_weight @ ungrouping.projection.bias, weights, value)
-    return _product(hidden_states, token_weight, projection.bias) + propagation.drop_path(ungrouped)
+    return product(hidden_states, token_weight, projection.bias) + propagation.drop_path(ungrouped)
 
 
 def _are_groups_few(attention, hidden_states, num_group_tokens, *linears) -> bool:
@@ -186,7 +179,7 @@ def _scoring(attention, groups, linear):
 
 def mix_in_place(mlp, hidden_states):
     """`mlp_in_place`, where the hidden tokens come from convolutions."""
-    if not may_overwrite(mlp.activation, *mlp.convolutions()):
+    if not may_overwrite(mlp.activation, mlp.fc1, *mlp.convolutions()):
         return None
     return mlp.fc2(torch.ops.aten.gelu_(mlp.mix(mlp.fc1(mlp.norm(hidden_states)))))
 
@@ -290,12 +283,6 @@ def is_full_precision(hidden_states: torch.Tensor) -> bool:
     return hidden_states.dtype in (torch.float32, torch.float64) and not is_autocast
 
 
-def is_plain_inference() -> bool:
-    """Whether nothing differentiates or transforms what runs, so that results may take the place of inputs."""
-    is_differentiated = torch.is_grad_enabled() or torch.jit.is_tracing() or is_forward_mode()
-    return not is_differentiated and not is_transformed()
-
-
 def may_overwrite(activation: nn.Module, *sources: nn.Module) -> bool:
     """Whether nobody else sees what `sources` have made and `activation` changes."""
     if not is_plain_inference() or torch.compiler.is_compiling() or type(activation) is not GELUActivation:
@@ -319,15 +306,9 @@ def may_compose_weights(*modules: nn.Module) -> bool:
     floating-point weights of one type on one device. Adapters and quantised, parametrised, hooked or offloaded modules
     do more than their `weight` shows, or have it elsewhere.
     """
-    if not are_plain_modules(*modules):
-        return False
-    kinds = set()
-    for module in modules:
-        for weight in module.parameters(recurse=False):
-            if not is_plain_weight(weight):
-                return False
-            kinds.add((weight.dtype, weight.device))
-    return len(kinds) == 1
+    weights = [weight for module in modules for weight in module.parameters(recurse=False)]
+    kinds = {(weight.dtype, weight.device) for weight in weights}
+    return len(kinds) == 1 and are_plain_modules(*modules) and are_plain_weights(*weights)
 
 
 def are_plain_modules(*modules: nn.Module) -> bool:
@@ -338,6 +319,9 @@ def are_plain_modules(*modules: nn.Module) -> bool:
     return True
 
 
-def is_plain_weight(weight: torch.Tensor) -> bool:
-    """Whether it is a floating-point parameter of PyTorch's own type, and here."""
-    return type(weight) is nn.Parameter and weight.is_floating_point() and weight.device.type != "meta"
+def are_plain_weights(*weights: torch.Tensor) -> bool:
+    """Whether each is a floating-point parameter of PyTorch's own type, and here."""
+    for weight in weights:  # noqa: SIM110
+        if type(weight) is not nn.Parameter or not weight.is_floating_point() or weight.device.type == "meta":
+            return False
+    return True

@@ -11,9 +11,8 @@ from safetensors import SafetensorError
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..registration import MODEL_CLASSES
-from ..saved_models import presets, read_config
+from ..saved_models import check_finite, presets, read_config
 from ..tasks import find_task
-from ..weights import check_finite
 
 
 # Heads of transformers' models, which don't say so.

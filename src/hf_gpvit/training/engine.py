@@ -201,7 +201,9 @@ class Engine:
         self.log.close()
         complete = self.checkpoints.complete()
         kept = f"{complete[-1][1]} is kept; resume=True goes on from it" if complete else "There is no checkpoint yet"
-        return TrainingStopped(reason, f"{kept}.")
+        stopped = TrainingStopped(f"{reason} {kept}.")
+        stopped.reason = reason
+        return stopped
 
     def _finish(self) -> dict[str, float]:
         self._save_model("last", self.progress.metrics)

@@ -21,9 +21,7 @@ class TrainingStopped(RuntimeError):
         reason: Why.
     """
 
-    def __init__(self, reason: str, kept: str):
-        super().__init__(f"{reason} {kept}")
-        self.reason = reason
+    reason: str = ""
 
 
 class StopRequest:
