@@ -71,7 +71,7 @@ def all_requirements():
 def test_pages_name_the_locked_torch():
     locked = versions("constraints.txt")
     pins = f"torch=={locked['torch']} torchvision=={locked['torchvision']}"
-    for file in ("README.md", "Makefile"):
+    for file in ("docs/install.md", "Makefile"):
         assert pins in (ROOT / file).read_text(encoding="utf-8"), file
 
 

@@ -23,6 +23,7 @@ from hf_gpvit.data.transforms import (
     photometric_distortion_transform,
     reduces_labels,
 )
+from hf_gpvit.tasks.semantic_segmentation import AnnotationReader
 from hf_gpvit.training import evaluate_model
 
 
@@ -151,7 +152,7 @@ def test_segmentors_see_the_same_everywhere(family, tmp_path, mode, suffix):
     assert (labels[height:] == 255).all() and (labels[:, width:] == 255).all()
     assert torch.equal(seen_by_evaluation(model, processor, annotated), expected)
     assert torch.equal(seen_by_pipeline("image-segmentation", model, processor, path), expected)
-    samples = TrainingSamples(annotated, neutral(processor, 32), family.config().num_labels)
+    samples = TrainingSamples(annotated, AnnotationReader(model.config.num_labels), neutral(processor, 32))
     assert torch.equal(samples[0]["pixel_values"], values)
 
 

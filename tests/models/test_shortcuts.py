@@ -419,7 +419,9 @@ def test_adapters_of_peft(family, use_dora, plain):
         kinds = nn.Linear if use_dora else (nn.Linear, nn.Conv2d)
         layers = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
         ranks = {f"^{name}": 2 * getattr(module, "groups", 1) for name, module in layers.items()}
-        config = peft.LoraConfig(2, list(layers), rank_pattern=ranks, init_lora_weights=False, use_dora=use_dora)
+        config = peft.LoraConfig(
+            r=2, target_modules=list(layers), rank_pattern=ranks, init_lora_weights=False, use_dora=use_dora
+        )
         adapted = peft.get_peft_model(copy.deepcopy(model), config).eval()
         batch = {"pixel_values": torch.randn(2, 3, 40, 56), "labels": torch.randint(0, 5, (2, 40, 56))}
         if isinstance(model, family.classifier_class):
