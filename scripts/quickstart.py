@@ -28,7 +28,8 @@ from hf_gpvit.data.folders import load_folder
 from hf_gpvit.data.loading import LoadedData, load_data
 from hf_gpvit.files import atomic_folder, remove_tree, write_metrics
 from hf_gpvit.tasks import ImageClassification, Recipe, SemanticSegmentation
-from hf_gpvit.training import TrainingStopped, build_model, load_recipe, train
+from hf_gpvit.training import TrainingStopped, load_recipe, train
+from hf_gpvit.training.building import config_of
 
 
 def classification_views(side: int, min_crop: float) -> dict[str, Any]:
@@ -101,8 +102,7 @@ def recipe_for(arguments: Arguments, data: LoadedData, task: str) -> Recipe:
     batch_size = min(arguments.batch_size or recipe.batch_size, len(data.train))
     pictures_seen = arguments.num_train_epochs * len(data.train) if arguments.num_train_epochs else PICTURES_SEEN
     steps = math.ceil(pictures_seen / batch_size)
-    # built here too, so that its errors come before anything is written
-    own_size = build_model(arguments.model, recipe.task, data.class_names).config.image_size
+    own_size = config_of(arguments.model).image_size
     side = arguments.image_size or (own_size if isinstance(own_size, int) else min(own_size))
     return replace(
         recipe,

@@ -87,7 +87,7 @@ GPVIT = Family(
         "num_labels": 5,
         "initializer_range": 0.2,
     },
-    shallow={},
+    shallow={"num_hidden_layers": 2, "group_layer_indices": [1], "num_group_tokens": [6]},
 )
 
 HRVIT = Family(

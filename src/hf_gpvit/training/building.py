@@ -55,14 +55,21 @@ def check_fields(model: str, fields: Iterable[str]) -> None:
         ValueError: It has not; the message names them and those that it has.
         OSError: `model` is neither a preset nor a model.
     """
-    with _naming(model):
-        config = presets().get(model) or read_config(model)
+    config = config_of(model)
     known = {field.name for field in fields_of(config)} | set(config.attribute_map)
     unknown = [name for name in fields if name not in known]
     if unknown:
         common = {field.name for field in fields_of(PreTrainedConfig)}
         own = sorted(name for name in known - common if not name.startswith("_"))
         raise ValueError(f"The config of {model!r} has no {', '.join(unknown)}; it has {', '.join(own)}.")
+
+
+def config_of(model: str) -> PreTrainedConfig:
+    """The config of a preset or saved model; an OSError where `model` is neither."""
+    if model in presets():
+        return presets()[model].from_preset(model)
+    with _naming(model):
+        return read_config(model)
 
 
 @contextmanager
