@@ -416,6 +416,8 @@ def test_adapters_of_peft(family, use_dora, plain):
     """One on every layer: each of them counts and gets a gradient."""
     peft = pytest.importorskip("peft")
     for model in family.models(**family.shallow)[2:]:
+        for weight in [weight for weight in model.parameters() if not weight.any()]:
+            nn.init.normal_(weight, std=0.2)  # what begins at zero hides what is before it
         kinds = nn.Linear if use_dora else (nn.Linear, nn.Conv2d)
         layers = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
         ranks = {f"^{name}": 2 * getattr(module, "groups", 1) for name, module in layers.items()}
