@@ -33,7 +33,7 @@ Returns:
 """
 
 
-class TopKAccuracy(StreamingMetric):
+class TopKAccuracy(StreamingMetric, TopKCounts):
     """Top-1 and top-5 accuracy.
 
     ```python
@@ -71,7 +71,8 @@ class TopKAccuracy(StreamingMetric):
     """
 
     def __init__(self, config_name: str | None = None, *, num_labels: int | None = None, **kwargs):
-        super().__init__(TopKCounts(num_labels), config_name, **kwargs)
+        StreamingMetric.__init__(self, config_name, **kwargs)
+        TopKCounts.__init__(self, num_labels)
 
     def _info(self) -> evaluate.MetricInfo:
         features = {"predictions": datasets.Sequence(datasets.Value("float32")), "references": datasets.Value("int64")}

@@ -70,7 +70,7 @@ class ConfusionMatrix:
                 raise ValueError(f"Only metrics of the same {name} can be merged, got {mine} and {theirs}.")
         self.state = self.state + other.state
 
-    def add_batch(self, predictions, references) -> None:
+    def count(self, predictions, references) -> None:
         """Counts a batch of maps.
 
         Args:
@@ -105,7 +105,7 @@ class ConfusionMatrix:
         pairs = self.num_labels * reference.astype(np.int64) + prediction.astype(np.int64)
         counts += np.bincount(pairs, minlength=counts.size).reshape(counts.shape)
 
-    def compute(self) -> dict[str, float]:
+    def figures(self) -> dict[str, float]:
         """Floats in [0, 1]: `mean_iou`, `mean_accuracy`, `overall_accuracy`, and `iou/<class>` for each class.
 
         What is 0 / 0 is NaN and left out of means: the IoU of a class in neither predictions nor references, and the

@@ -33,7 +33,7 @@ Returns:
 """
 
 
-class MeanIoU(StreamingMetric):
+class MeanIoU(StreamingMetric, ConfusionMatrix):
     """mIoU, mAcc, aAcc and the IoU of each class.
 
     ```python
@@ -78,17 +78,8 @@ class MeanIoU(StreamingMetric):
         id2label: dict[int, str] | None = None,
         **kwargs,
     ):
-        super().__init__(ConfusionMatrix(num_labels, ignore_index, id2label), config_name, **kwargs)
-
-    @property
-    def ignore_index(self) -> int:
-        """Id of pixels that don't count."""
-        return self.counts.ignore_index
-
-    @property
-    def id2label(self) -> dict[int, str]:
-        """Names of the classes."""
-        return self.counts.id2label
+        StreamingMetric.__init__(self, config_name, **kwargs)
+        ConfusionMatrix.__init__(self, num_labels, ignore_index, id2label)
 
     def _info(self) -> evaluate.MetricInfo:
         maps = datasets.Sequence(datasets.Sequence(datasets.Value("int64")))
@@ -118,5 +109,5 @@ class MeanIoU(StreamingMetric):
             ValueError: As `add_batch`; or only one of predictions and references is given; or `num_labels` or
                 `ignore_index` change after something was counted.
         """
-        self.counts.configure(num_labels, ignore_index, id2label)
+        self.configure(num_labels, ignore_index, id2label)
         return super().compute(predictions=predictions, references=references)

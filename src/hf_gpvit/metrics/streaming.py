@@ -4,31 +4,30 @@
 
 import os
 from abc import ABC, abstractmethod
-from typing import Any
 
 import evaluate
-import torch
 
 
 class StreamingMetric(evaluate.Metric, ABC):
     """A metric that counts what it is given, rather than to keep it in files as `evaluate` does by itself.
 
+    A subclass is a count too, which has `state`, `merge`, `count`, `figures` and `reset`. States of metrics over parts
+    of the data add up.
+
     Args:
-        counts: What counts: `state`, `merge`, `add_batch` and `compute` are its.
         config_name, kwargs: As for any `evaluate.Metric`, but `num_process` must be 1.
 
     Raises:
         ValueError: `num_process` is not 1.
     """
 
-    def __init__(self, counts: Any, config_name: str | None = None, **kwargs):
+    def __init__(self, config_name: str | None = None, **kwargs):
         if kwargs.get("num_process", 1) != 1:
             raise ValueError(
                 f"num_process must be 1, got {kwargs['num_process']}: give each process a metric of its own, "
                 "and sum their `state` before compute()."
             )
         super().__init__(config_name, **kwargs)
-        self.counts = counts
 
     @abstractmethod  # `evaluate.load` takes the first class of a file that is not abstract
     def _info(self) -> evaluate.MetricInfo:
@@ -38,34 +37,13 @@ class StreamingMetric(evaluate.Metric, ABC):
         """Where `evaluate` would keep its files: it makes the folder, too, but there won't be any."""
         return os.path.join(self._data_dir_root, self.name, self.config_name)
 
-    @property
-    def num_labels(self) -> int | None:
-        """Number of classes, if it is known yet."""
-        return self.counts.num_labels
-
-    @property
-    def state(self) -> torch.Tensor:
-        """A copy of the counts, int64 on the CPU. States of metrics over parts of the data add up.
-
-        What is assigned may be on any device.
-        """
-        return self.counts.state
-
-    @state.setter
-    def state(self, state: torch.Tensor) -> None:
-        self.counts.state = state
-
-    def merge(self, other: "StreamingMetric") -> None:
-        """Count what `other` has counted, too; a ValueError if it has other settings."""
-        self.counts.merge(other.counts)
-
     def add(self, *, prediction, reference) -> None:
         """Count one sample. Errors are those of `add_batch`."""
-        self.counts.add_batch([prediction], [reference])
+        self.count([prediction], [reference])
 
     def add_batch(self, *, predictions, references) -> None:
         """Count a batch; a ValueError says what is wrong with it."""
-        self.counts.add_batch(predictions, references)
+        self.count(predictions, references)
 
     def compute(self, *, predictions=None, references=None) -> dict[str, float]:
         """The figures of what was counted, after which the count starts anew.
@@ -79,7 +57,7 @@ class StreamingMetric(evaluate.Metric, ABC):
         if (predictions is None) != (references is None):
             raise ValueError("predictions and references belong together: give both or neither.")
         if predictions is not None:
-            self.counts.add_batch(predictions, references)
-        figures = self.counts.compute()
-        self.counts.reset()
+            self.count(predictions, references)
+        figures = self.figures()
+        self.reset()
         return figures

@@ -47,7 +47,7 @@ class TopKCounts:
         self.num_labels = self.num_labels or other.num_labels
         self._counts += other._counts
 
-    def add_batch(self, predictions, references) -> None:
+    def count(self, predictions, references) -> None:
         """Counts a batch.
 
         Args:
@@ -80,7 +80,7 @@ class TopKCounts:
         rank = (~(predictions <= scores) | ((predictions == scores) & (ids < true))).sum(1)
         self._counts += torch.tensor([len(rank), (rank < 1).sum(), (rank < TOP).sum()])
 
-    def compute(self) -> dict[str, float]:
+    def figures(self) -> dict[str, float]:
         """`accuracy` and, of five classes or more, `top5_accuracy`: in [0, 1], or NaN if there was no sample."""
         total, *right = self._counts.tolist()
         accuracy, top5_accuracy = (count / total if total else float("nan") for count in right)

@@ -93,7 +93,7 @@ class Task(ABC):
     @staticmethod
     @abstractmethod
     def metric(config: PreTrainedConfig) -> Any:
-        """A count of nothing yet. It has a `state`, a tensor that adds up over processes, and `compute()`."""
+        """A count of nothing yet. It has a `state`, a tensor that adds up over processes, and `figures()`."""
 
     @staticmethod
     @abstractmethod

@@ -123,7 +123,7 @@ class ImageClassification(Task):
 
     @staticmethod
     def count(metric: TopKCounts, predictions: torch.Tensor, targets: Sequence[int]) -> None:
-        metric.add_batch(predictions, targets)
+        metric.count(predictions, targets)
 
     @staticmethod
     def describe(prediction: torch.Tensor, config: PreTrainedConfig, top_k: int) -> list[dict[str, Any]]:

@@ -179,7 +179,7 @@ class SemanticSegmentation(Task):
 
     @staticmethod
     def count(metric: ConfusionMatrix, predictions: Sequence[Segmented], targets: Sequence[torch.Tensor]) -> None:
-        metric.add_batch([prediction.ids for prediction in predictions], targets)
+        metric.count([prediction.ids for prediction in predictions], targets)
 
     @staticmethod
     def describe(prediction: Segmented, config: PreTrainedConfig, top_k: int) -> list[dict[str, Any]]:

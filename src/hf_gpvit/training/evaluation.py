@@ -86,7 +86,7 @@ def evaluate_model(
     num_evaluated, num_corrupt = _sum_over_processes(counts, accelerator).tolist()
     if num_evaluated == 0:
         raise ValueError(f"The dataset has no samples to evaluate on ({num_corrupt} corrupt ones were left out).")
-    return metric.compute() | ({"num_corrupt": num_corrupt} if skip_corrupt else {})
+    return metric.figures() | ({"num_corrupt": num_corrupt} if skip_corrupt else {})
 
 
 def _named(name: str, function: Callable, *arguments: Any) -> Any:
