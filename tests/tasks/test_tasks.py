@@ -27,3 +27,10 @@ def test_models(family):
         assert task_of_model(model_class(family.config())) is TASKS[name]
     with pytest.raises(ValueError, match="image-classification, semantic-segmentation, got a Linear"):
         task_of_model(nn.Linear(1, 1))
+
+
+def test_an_adapted_model_has_its_task(family):
+    peft = pytest.importorskip("peft")
+    model = family.segmentor_class(family.config(**family.shallow))
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["fc1"]))
+    assert task_of_model(adapted) is TASKS["semantic-segmentation"]
