@@ -2,9 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Using trained models: what they predict, and pictures of it and of where they look."""
 
-import importlib
-from typing import Any
-
+from ..extras import looked_up
 from .classification import classify
 from .pictures import find_pictures, load_picture
 from .segmentation import (
@@ -48,11 +46,9 @@ __all__ = [
     "task_of",
 ]
 
-# What is built on this package, and is public here all the same: by the module that has it.
-_ABOVE = {"describe_picture": "prediction", "predict_pictures": "prediction", "task_of": "saved_models"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _ABOVE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"hf_gpvit.{_ABOVE[name]}"), name)
+# what is built on this package, and is public here all the same
+_PREDICTION = "hf_gpvit.prediction"
+__getattr__ = looked_up(
+    __name__,
+    {"describe_picture": _PREDICTION, "predict_pictures": _PREDICTION, "task_of": "hf_gpvit.saved_models"},
+)

@@ -6,19 +6,17 @@
 themselves, as `evaluate.load("path/to/mean_iou.py", num_labels=19)`.
 """
 
-import importlib
 from typing import Any
 
-from ..extras import import_extra
+from ..extras import import_extra, looked_up
 
 
-_MODULES = {"MeanIoU": "mean_iou", "TopKAccuracy": "accuracy"}
+__all__ = ["MeanIoU", "TopKAccuracy"]
 
-__all__ = ["MeanIoU", "TopKAccuracy"]  # noqa: F822
+_look_up = looked_up(__name__, {"MeanIoU": f"{__name__}.mean_iou", "TopKAccuracy": f"{__name__}.accuracy"})
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import_extra("evaluate")
-    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    if name in __all__:
+        import_extra("evaluate")
+    return _look_up(name)
