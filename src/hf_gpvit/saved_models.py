@@ -30,6 +30,8 @@ AUTO_CLASSES = {name: task.auto_class for name, task in TASKS.items()}
 
 # Image processors that make larger pictures are taken for broken.
 _MAX_SIDE = 2**14
+# Types that layers compute in, as safetensors names them.
+_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def presets() -> dict[str, type[PreTrainedConfig]]:
@@ -176,17 +178,23 @@ def weight_files(folder: Path) -> list[str]:
     """Names of the safetensors files that a folder has, or should have.
 
     Raises:
-        ValueError: The index of several files is broken, or names files elsewhere.
+        ValueError: The index of several files is broken, or names files elsewhere; or a single file is there too,
+            which `from_pretrained` would read without a word about the others.
     """
-    index = folder / "model.safetensors.index.json"
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if not index.is_file():
-        return ["model.safetensors"]
+        return [single.name]
     names = read_json(index).get("weight_map")
     if not isinstance(names, dict) or not names:
         raise ValueError(f"{index} must say in weight_map which file has which weights, but it has none.")
     elsewhere = [name for name in names.values() if not isinstance(name, str) or Path(name).name != name]
     if elsewhere:
         raise ValueError(f"{index} must name files beside it in weight_map, got {elsewhere[0]!r}.")
+    if single.is_file():
+        raise ValueError(
+            f"{folder} has the weights twice, in {single.name} and in the files of {index.name}: remove those "
+            "that are not meant."
+        )
     return sorted(set(names.values()))
 
 
@@ -236,14 +244,14 @@ def _open_files(folder: Path) -> Iterator[safe_open]:
 
 
 def _kinds(file: safe_open) -> Iterator[tuple[str, tuple[list[int], bool]]]:
-    """Shape of each weight, and whether it is of floating-point numbers."""
+    """Shape of each weight, and whether it is of floating-point numbers that layers compute in."""
     for name in file.keys():  # noqa: SIM118
         weight = file.get_slice(name)
-        yield name, (list(weight.get_shape()), weight.get_dtype().lstrip("B").startswith("F"))
+        yield name, (list(weight.get_shape()), weight.get_dtype() in _FLOATS)
 
 
 def _described(kind: tuple[list[int], bool] | None) -> str:
     if kind is None:
         return "missing"
     shape, is_float = kind
-    return f"of shape {shape}" if is_float else f"of shape {shape} and of integers"
+    return f"of shape {shape}" if is_float else f"of shape {shape} and of integers or 8-bit floats"

@@ -251,3 +251,14 @@ def test_a_changed_config_leaves_its_preset_alone(family):
             if isinstance(value, list):
                 value.clear()
         assert family.config_class.from_preset(preset).to_dict() == expected
+
+
+@pytest.mark.parametrize("config_class, name", [(GPViTConfig, "gpvit-nano"), (HRViTConfig, "hrvit-nano")])
+def test_a_mistyped_field_of_a_preset_is_refused_with_the_nearest_one(config_class, name):
+    with pytest.raises(ValueError, match="'num_lables'; did you mean num_labels"):
+        config_class.from_preset(name, num_lables=11)
+
+
+def test_types_for_storage_alone_are_refused():
+    with pytest.raises(ValueError, match="dtype must be one of float32.*float8_e4m3fn"):
+        GPViTConfig.from_preset("gpvit-nano", dtype="float8_e4m3fn")

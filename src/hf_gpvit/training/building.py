@@ -4,12 +4,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields as fields_of
 from typing import Any
 
 from safetensors import SafetensorError
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from ..models.configuration_base import check_field_names
 from ..registration import MODEL_CLASSES
 from ..saved_models import check_finite, presets, read_config
 from ..tasks import find_task
@@ -52,16 +52,10 @@ def check_fields(model: str, fields: Iterable[str]) -> None:
     """Finds out, by its config alone, whether a preset or saved model has these fields.
 
     Raises:
-        ValueError: It has not; the message names them and those that it has.
+        ValueError: It has not; the message names them and the nearest ones, or those that it has.
         OSError: `model` is neither a preset nor a model.
     """
-    config = config_of(model)
-    known = {field.name for field in fields_of(config)} | set(config.attribute_map)
-    unknown = [name for name in fields if name not in known]
-    if unknown:
-        common = {field.name for field in fields_of(PreTrainedConfig)}
-        own = sorted(name for name in known - common if not name.startswith("_"))
-        raise ValueError(f"The config of {model!r} has no {', '.join(unknown)}; it has {', '.join(own)}.")
+    check_field_names(type(config_of(model)), fields)
 
 
 def config_of(model: str) -> PreTrainedConfig:
