@@ -477,7 +477,7 @@ def test_without_permission(tmp_path, monkeypatch, caplog):
     (tmp_path / "private").mkdir()
     monkeypatch.setattr(os, "scandir", denied(os.scandir, tmp_path / "private"))
     warned = []
-    monkeypatch.setattr("hf_gpvit.inference.pictures.logger.warning", warned.append)
+    monkeypatch.setattr("hf_gpvit.data.pictures.logger.warning", warned.append)
     assert list(find_pictures([tmp_path])) == [tmp_path / "secret.png"]
     assert warned == [f"The folder {tmp_path / 'private'} is left out: Permission denied."]
 
@@ -519,8 +519,10 @@ def test_masks_of_huge_ids(tmp_path):
     for huge in (2**31 - 1, -5):
         # a TIFF by its content is a PNG by its name
         Image.new("I", PHOTO.size, huge).save(tmp_path / "masks/1.png", format="TIFF")
-        with pytest.raises(ValueError, match=f"has the class ids {huge}; expected 0 to 254"):
+        with pytest.raises(ValueError, match=f"masks/1.png has the id {huge}, but none has"):
             load_folder(tmp_path)
+        with pytest.raises(ValueError, match=f"masks/1.png has the class ids {huge}; of 9 classes they are 0 to 8"):
+            load_folder(tmp_path, class_names=list("abcdefghi"))
 
 
 # --- predict, and transformers' pipelines

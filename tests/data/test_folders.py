@@ -55,6 +55,13 @@ def stems(dataset, column="image"):
 UNDECODED = ImageFeature(decode=False)
 
 
+@pytest.fixture
+def warnings(monkeypatch):
+    said = []
+    monkeypatch.setattr(folders.logger, "warning", said.append)
+    return said
+
+
 # --- classification
 
 
@@ -133,33 +140,32 @@ def test_pictures_are_decoded_on_access(tmp_path, monkeypatch):
 @pytest.mark.parametrize("task", [None, SEGMENTATION])
 @pytest.mark.parametrize("test", ["test", "val", "valid", "validation"])
 def test_masks_with_splits(tmp_path, task, test):
-    pairs(tmp_path / "train", ["b", "a", "c"], ids=(0, 3, 255))
-    pairs(tmp_path / test, ["d"], ids=(4,))
+    pairs(tmp_path / "train", ["b", "a", "c"], ids=(0, 1, 255))
+    pairs(tmp_path / test, ["d"], ids=(2,))
     dataset, names = load_folder(tmp_path, task)
-    assert names == ["class_0", "class_1", "class_2", "class_3", "class_4"]
+    assert names == ["class_0", "class_1", "class_2"]
     assert stems(dataset["train"]) == stems(dataset["train"], "annotation") == ["a", "b", "c"]
     assert stems(dataset["test"]) == ["d"]
     for part in dataset.values():
         assert part.features == {"image": ImageFeature(), "annotation": ImageFeature()}
         assert part[0]["image"].size == part[0]["annotation"].size == SIZE
-    assert np.unique(dataset["train"][0]["annotation"]).tolist() == [0, 3, 255]
+    assert np.unique(dataset["train"][0]["annotation"]).tolist() == [0, 1, 255]
 
 
-def test_test_wins_over_validation(tmp_path, caplog, monkeypatch):
+def test_test_wins_over_validation(tmp_path, warnings):
     pairs(tmp_path / "train", ["a"])
     pairs(tmp_path / "val", ["b"])
     pairs(tmp_path / "test", ["c"])
-    monkeypatch.setattr("hf_gpvit.data.folders.logger.propagate", True)
-    with caplog.at_level("WARNING"):
-        dataset, _ = load_folder(tmp_path)
+    dataset, _ = load_folder(tmp_path)
     assert stems(dataset["test"]) == ["c"]
-    assert "test/ is the test split; val is not read" in caplog.text
+    assert "files that are not used: 2 pictures (val/images/b.jpg, val/masks/b.png)." in warnings[0]
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "I;16"])
 def test_mask_modes_keep_their_ids(tmp_path, mode):
     pairs(tmp_path, ["a", "b", "c"], ids=(0, 7, 2), mode=mode)
-    dataset, names = load_folder(tmp_path)
+    _, names = load_folder(tmp_path, class_names=[f"class {index}" for index in range(8)])
+    dataset, _ = load_folder(tmp_path, default_class_names=names)
     assert len(names) == 8
     for part in dataset.values():
         assert np.unique(part[0]["annotation"]).tolist() == [0, 2, 7]
@@ -251,7 +257,7 @@ def unknown_class_in_test(root):
 
 def images_without_masks(root):
     pairs(root, "abc")
-    (root / "masks").rename(root / "labels")
+    (root / "masks").rename(root / "drawings")
 
 
 def masks_missing_in_test(root):
@@ -285,8 +291,8 @@ LAYOUTS = {
     one_level_too_deep: r"No pictures in \S+more, \S+photos.*photos: 2 folders \(cat, dog\)",
     empty_test: r"No pictures in \S+test\..*test: nothing",
     unknown_class_in_test: r"test has classes that \S+train has not: cow",
-    images_without_masks: r"has images/ but neither masks/ nor annotations/.*labels: 3 pictures",
-    masks_missing_in_test: r"test must have images/ and one of masks/, annotations/",
+    images_without_masks: r"has images/ but no folder of masks, such as masks/.*drawings: 3 pictures",
+    masks_missing_in_test: r"test has images/ but no folder of masks",
     lone_images: r"Images without a mask .*: d.png, e.png, f.png, \.\.\. \(7 images, 3 masks\)",
     lone_masks: r"Masks without an image .*: d.png \(3 images, 4 masks\)",
     no_pairs: r"No pictures in \S+images",
@@ -382,14 +388,14 @@ def test_id_outside_classes(tmp_path):
     mask(tmp_path / "masks" / "b.png", ids=(0, 2, 5, 255))
     write(tmp_path / "classes.json", '["sky", "road"]')
     with pytest.raises(
-        ValueError, match=r"b\.png has the class ids 2, 5; classes.json has 0 to 1, and 255 is ignored"
+        ValueError, match=r"b\.png has the class ids 2, 5; of 2 classes they are 0 to 1, and 255 is ignored"
     ):
         load_folder(tmp_path)
 
 
 def test_id_above_255(tmp_path):
     pairs(tmp_path, "ab", ids=(0, 26001), mode="I;16")
-    with pytest.raises(ValueError, match=r"a\.png has the class ids 26001; expected 0 to 254, and 255 is ignored"):
+    with pytest.raises(ValueError, match=r"a\.png has the id 26001, but none has 1"):
         load_folder(tmp_path)
 
 
@@ -442,13 +448,6 @@ def test_wrong_classes_json(tmp_path, text, message):
 # --- files that can't be read, by flag
 
 
-@pytest.fixture
-def warnings(monkeypatch):
-    said = []
-    monkeypatch.setattr(folders.logger, "warning", said.append)
-    return said
-
-
 def test_unreadable_pictures_are_left_out_and_counted(tmp_path, warnings):
     class_folders(tmp_path, {"a": 10, "b": 10})
     for index in (2, 5):
@@ -472,7 +471,7 @@ def test_unreadable_pairs_are_left_out_and_counted(tmp_path, warnings, broken):
     found = [stems(part, column) for part in dataset.values() for column in ("image", "annotation")]
     assert found[0] == found[1] and found[2] == found[3]
     assert sorted(found[0] + found[2]) == list("013456789")
-    assert len(warnings) == 1 and broken in warnings[0]
+    assert warnings[0].startswith("1 of 10 samples are left out") and broken in warnings[0]
 
 
 def test_wrong_masks_are_never_left_out(tmp_path):

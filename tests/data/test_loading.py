@@ -138,7 +138,7 @@ def test_names_for_a_folder(tmp_path):
     source = folder_of_pictures(tmp_path / "photos", SEGMENTATION)
     assert load_data(source, SEGMENTATION, class_names=["a", "b", "c"]).class_names == ["a", "b", "c"]
     picture(2, "L").save(tmp_path / "photos" / "masks" / "9.png")
-    with pytest.raises(ValueError, match="class_names has 2 names, but .*photos.* has 3 classes"):
+    with pytest.raises(ValueError, match="9.png has the class ids 2; of 2 classes"):
         load_data(source, SEGMENTATION, class_names=["a", "b"])
 
 
@@ -249,7 +249,9 @@ def test_names_where_there_are_none(parquet, tmp_path):
     assert load_data(parquet, SEGMENTATION, class_names=["p", "q"], **options).class_names == ["p", "q"]
     assert load_data(parquet, CLASSIFICATION, **options).class_names == ["x", "y", "z"]
     photos = folder_of_pictures(tmp_path / "photos", SEGMENTATION)
-    assert load_data(photos, SEGMENTATION, **options).class_names == ["class_0", "class_1"]
+    assert load_data(photos, SEGMENTATION, **options).class_names == ["d", "e", "f"]
+    (tmp_path / "photos" / "classes.json").write_text('["p", "q"]')
+    assert load_data(photos, SEGMENTATION, **options).class_names == ["p", "q"]
 
 
 def test_other_columns(parquet):

@@ -6,19 +6,28 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from transformers.utils import logging
+
 from ..extras import import_extra
+from ..files import printable
 from .folders import load_folder
 from .labels import load_label_set
+from .layouts import unused_files
+from .pictures import files_below, picture_suffixes
 from .rows import check_holds_pictures
 from .shapes import NAMES, load_shapes
 
 
 datasets = import_extra("datasets")
+logger = logging.get_logger(__name__)
 
 EVAL_SPLITS = ("test", "validation", "val")
+NO_LABELS = (None, -1)  # of a ClassLabel
+ROWS_AT_ONCE = 1000
 # Test scenes of another seed than the training's, so that they are unseen.
 TRAIN_SCENES, TEST_SCENES = {"num_scenes": 4000, "seed": 0}, {"num_scenes": 300, "seed": 1}
 HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
@@ -55,6 +64,7 @@ def load_data(
     default_class_names: Sequence[str] | None = None,
     streaming: bool = False,
     skip_corrupt: bool = False,
+    reduce_labels: bool = False,
 ) -> LoadedData:
     """Load the training and the test part of a dataset for `task`.
 
@@ -66,22 +76,24 @@ def load_data(
         name: Configuration of a dataset of parquet files or on the Hub.
         train_split: Split to train on. Splits may be sliced and added: "train[:90%]", "train+validation". None: there
             is nothing to train, and the dataset needs no such split.
-        eval_split: Split to test on. Default: the first of test, validation and val that is there.
+        eval_split: Split to test on. Default: the first of test, validation and val that is there and has labels.
         image_column: Column of the pictures. Default "image".
         target_column: Column of the classes (ClassLabel, or with `class_names` also numbers or names), or of the
             pictures of class ids. Default: the task's, "label" or "annotation".
         class_names: The names in the order of their ids, or a label set of `hf_gpvit.data.labels` ("ade20k", "camvid",
             "cityscapes"), also as the only one of a list. Default: those of the ClassLabel column, of the folder or of
             the scenes.
-        default_class_names: The names for semantic segmentation where the dataset has none, and `class_names` isn't
-            given; such as those of a model to evaluate. Default: none, which is an error then.
+        default_class_names: The names where the dataset has none and `class_names` isn't given, such as those of a
+            model to evaluate; see `load_folder`. Default: none, which is an error then, unless a folder's masks have
+            ids without gaps.
         streaming: Read parquet files and the Hub while training rather than before, for sets larger than the disk.
         skip_corrupt: Leave pictures of a folder that can't be read out, with a warning, rather than raise. Those of
             other sources are found when they are decoded: `TrainingSamples` has the same argument.
+        reduce_labels: Masks have 0 for no class, and the ids of classes from 1 on. Default False.
 
     Raises:
-        ValueError: There is no such task; the source can't be found, read or streamed; a split, a column or the class
-            names are missing or of the wrong kind.
+        ValueError: There is no such task; the source can't be found, read or streamed; a split, a column, labels or
+            the class names are missing or of the wrong kind.
     """
     if isinstance(task, str):
         # by name: the tasks are built of this package
@@ -91,11 +103,10 @@ def load_data(
         if streaming or name is not None:
             option = "streaming" if streaming else f"name {name!r}"
             raise ValueError(f"{option} is for parquet files and the Hub, but the source is {source!r}.")
-        parts, own_names = _load_own(source, task, skip_corrupt, f"{train_split}+{eval_split}")
+        names = {"class_names": given_names, "default_class_names": default_class_names}
+        parts, own_names = _load_own(source, task, f"{train_split}+{eval_split}", skip_corrupt, reduce_labels, names)
     else:
         parts, own_names = _load_with_datasets(source, name, streaming), None
-    if eval_split is None:
-        eval_split = _eval_split(parts, source)
     target_column = target_column or task.target_column
     columns = {image_column: "image", target_column: task.target_column}
 
@@ -105,8 +116,14 @@ def load_data(
         check_holds_pictures(dataset.features.get("image"), image_column, source)
         return dataset
 
+    if eval_split is None:
+        eval_split = _eval_split({name: part(name) for name in EVAL_SPLITS if name in parts}, parts, source, task)
     train = None if train_split is None else part(train_split)
     test = part(eval_split)
+    if train is not None:
+        _warn_of_unused(parts, f"{train_split}+{eval_split}", source)
+    for split, dataset in {train_split: train, eval_split: test}.items():
+        _check_is_labelled(dataset, split, source, task)
     target = (test if train is None else train).features[task.target_column]
     names = getattr(target, "names", None) or given_names or own_names or default_class_names
     if names is None:
@@ -154,33 +171,87 @@ def _is_own(source: str) -> bool:
     return not HUB_NAME.fullmatch(source)
 
 
-def _load_own(source: str, task: Any, skip_corrupt: bool, wanted: str) -> tuple[dict, list[str]]:
+def _load_own(
+    source: str, task: Any, wanted: str, skip_corrupt: bool, reduce_labels: bool, names: dict[str, Any]
+) -> tuple[dict, list[str]]:
     if source == "shapes":
         parts = {"test": load_shapes(**TEST_SCENES)}
         if "train" in wanted:  # drawing them takes a while
             parts = {"train": load_shapes(**TRAIN_SCENES)} | parts
         return parts, list(NAMES[task.target_column])
-    return load_folder(source, task.name, skip_corrupt)
+    return load_folder(source, task.name, skip_corrupt, reduce_labels=reduce_labels, **names)
 
 
 def _load_with_datasets(source: str, name: str | None, streaming: bool) -> dict:
     folder = Path(source).expanduser()
     try:
-        return datasets.load_dataset(str(folder) if folder.is_dir() else source, name, streaming=streaming)
+        if folder.is_dir():
+            source = str(folder)
+            _warn_of_unread(folder, datasets.load_dataset_builder(source, name).config.data_files or {})
+        return datasets.load_dataset(source, name, streaming=streaming)
     except (OSError, datasets.exceptions.DatasetGenerationError) as error:
         raise ValueError(
             f"{source!r} is neither 'shapes' nor a folder, nor a dataset that can be loaded: {error}"
         ) from error
 
 
-def _eval_split(parts: dict, source: str) -> str:
-    found = next((split for split in EVAL_SPLITS if split in parts), None)
-    if found is None:
+def _eval_split(candidates: dict, parts: dict, source: str, task: Any) -> str:
+    """The first of the candidates that has labels."""
+    if not candidates:
         raise ValueError(
             f"{source!r} has none of the splits {', '.join(EVAL_SPLITS)}, but {', '.join(parts)}: give eval_split, "
             'such as "train[90%:]" beside train_split "train[:90%]".'
         )
-    return found
+    for split, dataset in candidates.items():
+        if _first_unlabelled(dataset, task) != 0:
+            return split
+        logger.warning(f"The split {split} of {source!r} has no labels, as where a competition hides them.")
+    raise ValueError(f"None of the splits {', '.join(candidates)} of {source!r} has labels: give eval_split.")
+
+
+def _check_is_labelled(dataset, split: str, source: str, task: Any) -> None:
+    row = None if dataset is None else _first_unlabelled(dataset, task)
+    if row is not None:
+        raise ValueError(
+            f"The split {split} of {source!r} has no {task.target_column} in row {row}: give another split."
+        )
+
+
+def _first_unlabelled(dataset, task: Any) -> int | None:
+    """The first row with no class or no picture of classes; of a stream, its very first row is looked at."""
+    column = task.target_column
+    rows = dataset.select_columns([column])
+    has_pictures = isinstance(rows.features[column], datasets.Image)
+    if has_pictures:
+        rows = rows.cast_column(column, datasets.Image(decode=False))
+    if isinstance(rows, datasets.IterableDataset):
+        return next((0 for row in islice(rows, 1) if row[column] in NO_LABELS), None)
+    missing = (
+        target.as_py() if has_pictures else target.as_py() in NO_LABELS
+        for batch in rows.with_format("arrow").iter(ROWS_AT_ONCE)
+        for target in (batch[column].is_null() if has_pictures else batch[column])
+    )
+    return next((row for row, is_missing in enumerate(missing) if is_missing), None)
+
+
+def _warn_of_unused(parts: dict, used: str, source: str) -> None:
+    """Counts and names the splits that are neither trained nor tested on."""
+    unused = parts.keys() - set(re.findall(r"\w[\w.-]*", used))
+    counts = [
+        f"{split} ({len(parts[split])} rows)" if hasattr(parts[split], "__len__") else split
+        for split in sorted(unused)
+    ]
+    if counts:
+        logger.warning(f"These splits of {source!r} are not used: {', '.join(counts)}.")
+
+
+def _warn_of_unread(folder: Path, data_files: dict) -> None:
+    """Counts and names the pictures and parquet files of a folder that `datasets` passes over."""
+    read = {str(Path(file).resolve()) for files in data_files.values() for file in files}
+    files = [file for file in files_below(folder) if file.suffix in (".parquet", *picture_suffixes())]
+    unread = unused_files(folder, (file for file in files if str(file.resolve()) not in read))
+    if unread:
+        logger.warning(f"{printable(folder)} has parquet files, and beside those files that are not used: {unread}.")
 
 
 def _split(parts: dict, split: str, source: str):

@@ -7,10 +7,16 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from transformers.utils import logging
 
+from ..files import printable
+
+
+logger = logging.get_logger(__name__)
 
 # What Pillow decodes by itself, from the bytes of the file alone. Not EPS, which it hands to Ghostscript as a program
 # to run, nor IPTC, which opens whatever lies in it (an EPS, for instance), nor what other programs decode.
@@ -19,8 +25,6 @@ FORMATS = (
     *("IMT", "JPEG", "JPEG2000", "MCIDAS", "MPO", "MSP", "PCD", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI"),
     *("SPIDER", "SUN", "TGA", "TIFF", "WEBP", "XBM", "XPM", "XVTHUMB"),
 )
-# Of masks: one channel of class ids. "I" is what Pillow before 11 calls a 16-bit PNG.
-MASK_MODES = ("L", "P", "I;16", "I")
 _EPS_BEGINNINGS = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 _GREATEST_OF_16_BITS = 65535
 _SCALED_TO_8_BITS = (np.arange(_GREATEST_OF_16_BITS + 1) / 257).round().astype(np.uint8)
@@ -72,6 +76,39 @@ def known_formats() -> list[str]:
     """Those of `FORMATS` that this Pillow has."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
+
+
+def picture_suffixes() -> set[str]:
+    """How the names of files of `known_formats` end, in lower case, dots included."""
+    formats = known_formats()
+    return {suffix for suffix, name in Image.registered_extensions().items() if name in formats}
+
+
+def picture_files(root: Path) -> list[Path]:
+    """The files in a folder, and in those below, that are pictures by their suffix, sorted.
+
+    What is hidden and links to folders are skipped; folders that may not be read too, with a warning.
+    """
+    suffixes = picture_suffixes()
+    return [file for file in files_below(root) if file.suffix.lower() in suffixes and file.is_file()]
+
+
+def files_below(root: Path) -> list[Path]:
+    """What is no folder in a folder and in those below, sorted; as `picture_files` says."""
+    found = []
+    for folder, folders, files in os.walk(root, onerror=_warn_of_folder):
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        found += [Path(folder, name) for name in files if not is_hidden(name)]
+    return sorted(found)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder isn't its owner's: archives made on a Mac bring `__MACOSX` and `._name` along."""
+    return name.startswith((".", "__MACOSX")) or name in ("Thumbs.db", "desktop.ini")
+
+
+def _warn_of_folder(error: OSError) -> None:
+    logger.warning(f"The folder {printable(error.filename)} is left out: {error.strerror}.")
 
 
 def upright(picture: Image.Image) -> Image.Image:

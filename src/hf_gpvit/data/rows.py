@@ -83,10 +83,10 @@ def check_holds_pictures(feature: Any, column: str, source: str) -> None:
         raise ValueError(f"The column {column} of {source!r} must hold pictures (datasets.Image), got {feature}.")
 
 
-def decoded(picture: Any) -> Image.Image:
-    """The picture in its own mode, upright where the camera says how; one that is decoded already, as it is."""
+def decoded(picture: Any, read: Callable[[Image.Image], Any] = upright) -> Any:
+    """What `read` makes of the opened picture; by default the picture in its own mode, upright."""
     if isinstance(picture, Image.Image):
-        return picture
+        return read(picture)
     if picture is None:
         raise ValueError("there is none")
     source = picture["path"] if picture["bytes"] is None else picture["bytes"]
@@ -96,7 +96,7 @@ def decoded(picture: Any) -> Image.Image:
         with file_utils.xopen(source, "rb") as file:  # in an archive or on the Hub
             source = file.read()
     with opened_picture(source) as opened:
-        return upright(opened)
+        return read(opened)
 
 
 def picture_name(picture: Any, column: str, place: str) -> str:

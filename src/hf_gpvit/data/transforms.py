@@ -6,7 +6,6 @@ Everything happens on uint8 tensors until the pixels are normalised, with the re
 transformers' image processors: without augmentation, training sees exactly what evaluation and pipelines see.
 """
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -17,8 +16,9 @@ from torchvision.transforms.v2 import functional as tvF
 from transformers import BaseImageProcessor
 from transformers.image_transforms import get_size_with_aspect_ratio
 
+from .masks import IGNORE_INDEX, reduces_labels
 
-IGNORE_INDEX = 255
+
 CROP_ATTEMPTS = 10
 RAND_AUGMENT_OPS = 2
 MAX_MAGNITUDE = 30
@@ -92,7 +92,7 @@ class SegmentationTransform:
             up to ten times; 1 takes the first one. Default 0.75.
         photometric_distortion: Whether brightness, contrast, saturation and hue change, each half of the time.
         flip: Probability of a horizontal flip. Default 0.5.
-        ignore_index: Id of what is not to be learned, 0 to 255. Default 255.
+        ignore_index: Id of what is not to be learned. Default 255.
 
     Attributes:
         reduce_labels: Whether the ids of the dataset are to be reduced by one (`annotation_ids`): what the image
@@ -188,8 +188,7 @@ class RandomCategoryCrop(v2.Transform):
     def _is_varied(self, ids: Tensor) -> bool:
         if self.max_category_ratio == 1:
             return True
-        counts = torch.bincount(ids.flatten(), minlength=self.ignore_index + 1)
-        counts[self.ignore_index] = 0
+        counts = torch.bincount(ids[ids != self.ignore_index], minlength=1)
         most = counts.max()
         return bool(most < counts.sum() and most <= self.max_category_ratio * counts.sum())
 
@@ -241,28 +240,6 @@ def mixup_cutmix(
     kinds = [(v2.MixUp, mixup_alpha), (v2.CutMix, cutmix_alpha)]
     mixes = [kind(alpha=alpha, num_classes=num_labels) for kind, alpha in kinds if alpha]
     return v2.RandomChoice(mixes)(pixel_values, labels)
-
-
-def annotation_ids(annotation: Image.Image, reduce_labels: bool = False) -> Tensor:
-    """(H, W) int64 class ids of an annotation of any mode that holds them in one channel: L, P, I;16 or I.
-
-    With `reduce_labels`, for datasets whose id 0 is "no class" (ADE20K): 0 becomes 255, which is ignored, and 1, 2,
-    ... become 0, 1, ...; 255 stays. Pass what the model's image processor says (`reduces_labels`).
-
-    Raises:
-        ValueError: `reduce_labels` with an id above 255: class 256 would become 255, and be ignored.
-    """
-    ids = torch.from_numpy(np.array(annotation)).long()
-    if reduce_labels:
-        if ids.max() > IGNORE_INDEX:
-            raise ValueError(f"reduce_labels is for ids of at most {IGNORE_INDEX}, got {ids.max().item()}.")
-        ids = torch.where((ids == 0) | (ids == IGNORE_INDEX), IGNORE_INDEX, ids - 1)
-    return ids
-
-
-def reduces_labels(image_processor: BaseImageProcessor) -> bool:
-    """Whether the image processor says that class ids of annotations are to be reduced by one."""
-    return bool(getattr(image_processor, "do_reduce_labels", False))
 
 
 def _normalize(image_processor: BaseImageProcessor) -> v2.Transform:

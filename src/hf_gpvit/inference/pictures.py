@@ -3,18 +3,15 @@
 """Finding and reading people's pictures."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from PIL import Image
 from transformers import BaseImageProcessor
-from transformers.utils import logging
 
-from ..data.pictures import known_formats, naming_unreadable, opened_picture, to_rgb, upright
+from ..data.pictures import naming_unreadable, opened_picture, picture_files, to_rgb, upright
 from ..files import printable
 
-
-logger = logging.get_logger(__name__)
 
 # Of 255, which most file systems take: `-1-overlay.jpg` or so comes behind.
 _MAX_NAME_BYTES = 200
@@ -96,36 +93,13 @@ def _files(root: Path) -> Iterable[Path]:
     if root.is_file():
         return [root]
     if root.is_dir():
-        return sorted(_searched(root))
+        return picture_files(root)
     if os.path.lexists(root):
         raise ValueError(
             f"{printable(root)} is a pipe, a device or a link that leads nowhere; expected a picture or a folder of "
             "pictures."
         )
     raise FileNotFoundError(f"{printable(root)} does not exist; expected a picture or a folder of pictures.")
-
-
-def _searched(root: Path) -> Iterator[Path]:
-    suffixes = _suffixes()
-    for folder, folders, files in os.walk(root, onerror=_warn_of_folder):
-        folders[:] = [name for name in folders if not _is_hidden(name)]
-        for file in (Path(folder, name) for name in files if not _is_hidden(name)):
-            if file.suffix.lower() in suffixes and file.is_file():
-                yield file
-
-
-def _warn_of_folder(error: OSError) -> None:
-    logger.warning(f"The folder {printable(error.filename)} is left out: {error.strerror}.")
-
-
-def _suffixes() -> set[str]:
-    formats = known_formats()
-    return {suffix for suffix, name in Image.registered_extensions().items() if name in formats}
-
-
-def _is_hidden(name: str) -> bool:
-    # archives made on a Mac bring `__MACOSX` and `._name` along
-    return name.startswith((".", "__MACOSX"))
 
 
 def _cut(name: str) -> str:
