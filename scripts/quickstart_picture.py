@@ -25,7 +25,7 @@ from transformers import (
     pipeline,
 )
 
-from hf_gpvit.data.transforms import annotation_ids
+from hf_gpvit.data.masks import annotation_ids
 from hf_gpvit.inference import group_heatmaps, overlay_segmentation, side_by_side
 
 

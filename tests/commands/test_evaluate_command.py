@@ -213,7 +213,11 @@ def test_table():
     ("kind", "options", "message"),
     [
         ("segmentor", ("--class_names", "sky", "road", "tree"), "class 1 is 'road' in the dataset.*'tree' in the mod"),
-        ("segmentor", ("--class_names", "sky", "tree", "road", "sea"), "class 3 is 'sea' in the .* none in the model"),
+        (
+            "segmentor",
+            ("--class_names", "sky", "tree", "road", "sea"),
+            "class_names has 4 names, but .*classes.json has 3",
+        ),
         ("segmentor", ("--split", "validation"), "no split 'validation'"),
         ("segmentor", ("--window_stride", "8"), "window_stride needs a window_size"),
         ("segmentor", ("--output", "."), "--output must be the name of a file"),

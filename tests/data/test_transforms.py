@@ -12,16 +12,15 @@ from torchvision import tv_tensors
 from transformers import SegformerImageProcessor, ViTImageProcessor, pipeline
 
 from hf_gpvit.data import image_processor_for, load_label_set
+from hf_gpvit.data.masks import annotation_ids, reduces_labels
 from hf_gpvit.data.samples import TrainingSamples
 from hf_gpvit.data.transforms import (
     ClassificationTransform,
     RandomCategoryCrop,
     RandomRatioResize,
     SegmentationTransform,
-    annotation_ids,
     mixup_cutmix,
     photometric_distortion_transform,
-    reduces_labels,
 )
 from hf_gpvit.tasks.semantic_segmentation import AnnotationReader
 from hf_gpvit.training import evaluate_model

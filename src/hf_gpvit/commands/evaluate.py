@@ -12,6 +12,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from ..data.loading import LoadedData, load_data
+from ..data.masks import reduces_labels
 from ..extras import import_extra
 from ..files import read_json, write_metrics
 from ..inference import SegmentationSettings
@@ -110,7 +111,7 @@ def _evaluate(
     model = load_model(options.model, task.name)
     # the main process first: it fills the cache of `datasets`, the others read it
     with accelerator.main_process_first():
-        data = _load(options, task, _names_of(model))
+        data = _load(options, task, _names_of(model), reduces_labels(image_processor))
     check_class_names(data.class_names, model)
     metrics = evaluate_model(
         model.to(accelerator.device),
@@ -124,7 +125,7 @@ def _evaluate(
     return metrics, data.test_source
 
 
-def _load(options: Namespace, task: type[Task], names_of_model: list[str]) -> LoadedData:
+def _load(options: Namespace, task: type[Task], names_of_model: list[str], reduce_labels: bool) -> LoadedData:
     return load_data(
         options.dataset,
         task,
@@ -137,6 +138,7 @@ def _load(options: Namespace, task: type[Task], names_of_model: list[str]) -> Lo
         default_class_names=names_of_model,
         streaming=options.streaming,
         skip_corrupt=options.skip_corrupt,
+        reduce_labels=reduce_labels,
     )
 
 

@@ -12,17 +12,26 @@ class ConfusionMatrix:
     Args:
         num_labels: Number of classes C. Default: as many as `id2label` has.
         ignore_index: Id in references of pixels that don't count. If it is the id of a class, that class has no IoU.
-            Default 255.
+            Default 255, or -100 where 255 is a class.
         id2label: Names of the classes by id, for the keys of the result. Default: the ids themselves.
 
     Raises:
         ValueError: `num_labels` is less than 1, or `id2label` has an id that is no class.
     """
 
-    def __init__(self, num_labels: int | None = None, ignore_index: int = 255, id2label: dict[int, str] | None = None):
-        self.num_labels, self.ignore_index, self.id2label = None, ignore_index, {}
+    def __init__(
+        self,
+        num_labels: int | None = None,
+        ignore_index: int | None = None,
+        id2label: dict[int, str] | None = None,
+    ):
+        self.num_labels, self._ignore_index, self.id2label = None, ignore_index, {}
         self.reset()
         self.configure(num_labels, id2label=id2label)
+
+    @property
+    def ignore_index(self) -> int:
+        return _ignored(self._ignore_index, self.num_labels)
 
     def configure(
         self,
@@ -35,18 +44,19 @@ class ConfusionMatrix:
         if num_labels is None:
             num_labels = self.num_labels or len(id2label) or None
         if ignore_index is None:
-            ignore_index = self.ignore_index
-        if self._matrix is not None and (num_labels, ignore_index) != (self.num_labels, self.ignore_index):
+            ignore_index = self._ignore_index
+        settings = num_labels, _ignored(ignore_index, num_labels)
+        if self._matrix is not None and settings != (self.num_labels, self.ignore_index):
             raise ValueError(
-                f"num_labels ({self.num_labels}) and ignore_index ({self.ignore_index}) can't become {num_labels} and "
-                f"{ignore_index} before compute(), because something was counted with them."
+                f"num_labels ({self.num_labels}) and ignore_index ({self.ignore_index}) can't become {settings[0]} "
+                f"and {settings[1]} before compute(), because something was counted with them."
             )
         if num_labels is not None and num_labels < 1:
             raise ValueError(f"num_labels must be at least 1, got {num_labels}.")
         unknown = sorted(id2label.keys() - range(num_labels or 0))
         if unknown:
             raise ValueError(f"id2label has the ids {unknown}, but num_labels is {num_labels}.")
-        self.num_labels, self.ignore_index, self.id2label = num_labels, ignore_index, id2label
+        self.num_labels, self._ignore_index, self.id2label = num_labels, ignore_index, id2label
 
     def reset(self) -> None:
         self._matrix = None
@@ -144,6 +154,12 @@ class ConfusionMatrix:
         names = [str(self.id2label.get(index, index)) for index in range(self.num_labels)]
         # a key for each class, even if two of them have the same name
         return [f"{name} ({index})" if names.count(name) > 1 else name for index, name in enumerate(names)]
+
+
+def _ignored(ignore_index: int | None, num_labels: int | None) -> int:
+    if ignore_index is not None:
+        return ignore_index
+    return 255 if (num_labels or 0) <= 255 else -100
 
 
 def _ids(name: str, values) -> np.ndarray:

@@ -61,7 +61,7 @@ class MeanIoU(StreamingMetric, ConfusionMatrix):
     Args:
         num_labels: Number of classes C. Default: as many as `id2label` has.
         ignore_index: Id in `references` of pixels that don't count. If it is the id of a class, that class has no IoU.
-            Default 255.
+            Default 255, or -100 where 255 is a class.
         id2label: Names of the classes by id, for the keys of the result. Default: the ids themselves.
         config_name, kwargs: As for any `evaluate.Metric`, but `num_process` must be 1.
 
@@ -74,7 +74,7 @@ class MeanIoU(StreamingMetric, ConfusionMatrix):
         config_name: str | None = None,
         *,
         num_labels: int | None = None,
-        ignore_index: int = 255,
+        ignore_index: int | None = None,
         id2label: dict[int, str] | None = None,
         **kwargs,
     ):

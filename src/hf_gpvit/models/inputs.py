@@ -25,6 +25,11 @@ def check_pixel_values(pixel_values: torch.Tensor, num_channels: int) -> None:
         )
 
 
+def usual_ignore_index(num_labels: int) -> int:
+    """Label of pixels without a class: 255 as everywhere in transformers; -100, as in torch, where 255 is a class."""
+    return 255 if num_labels <= 255 else -100
+
+
 def checked_label_ids(
     labels: torch.Tensor, shape: tuple[int, ...], num_labels: int, ignore_index: int
 ) -> torch.Tensor:

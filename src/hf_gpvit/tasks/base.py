@@ -121,8 +121,8 @@ class Task(ABC):
         """What feeds the model in the run's evaluations, and is saved with it."""
 
     @abstractmethod
-    def transform(self, image_processor: BaseImageProcessor) -> Callable[..., Any]:
-        """The augmentation, as `reader`'s `sample` takes it."""
+    def transform(self, config: PreTrainedConfig, image_processor: BaseImageProcessor) -> Callable[..., Any]:
+        """The augmentation for a model with this config, as `reader`'s `sample` takes it."""
 
     @abstractmethod
     def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:

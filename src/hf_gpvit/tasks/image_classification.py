@@ -95,6 +95,9 @@ class ImageClassification(Task):
             )
         if is_class and len(names) != len(feature.names):
             raise ValueError(f"class_names has {len(names)} names, but {source!r} has {len(feature.names)} classes.")
+        if is_class and set(names) == set(feature.names):
+            own = ", ".join(feature.names)
+            raise ValueError(f"class_names has the classes of {source!r} in another order; they are {own}.")
         return dataset.cast_column("label", datasets.ClassLabel(names=names))
 
     @staticmethod
@@ -147,7 +150,7 @@ class ImageClassification(Task):
     def image_processor(self, model: PreTrainedModel) -> BaseImageProcessor:
         return cropping_processor(model.config, self.recipe.image_size, self.recipe.test_crop_ratio)
 
-    def transform(self, image_processor: BaseImageProcessor) -> ClassificationTransform:
+    def transform(self, config: PreTrainedConfig, image_processor: BaseImageProcessor) -> ClassificationTransform:
         crop = image_processor.crop_size
         return ClassificationTransform(
             image_processor,

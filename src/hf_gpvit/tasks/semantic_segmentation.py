@@ -11,17 +11,31 @@ import numpy as np
 import torch
 from PIL import Image
 from transformers import AutoModelForSemanticSegmentation, BaseImageProcessor, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
 
 from ..data.image_processors import fitting_processor
-from ..data.pictures import MASK_MODES, naming_unreadable
+from ..data.masks import (
+    EXPECTED_MODES,
+    IGNORE_INDEX,
+    MASK_MODES,
+    annotation_ids,
+    check_reducible,
+    mode_and_mask,
+    reduces_labels,
+    void_id,
+)
+from ..data.pictures import naming_unreadable
 from ..data.rows import RowReader, check_holds_pictures, decoded, picture_name
-from ..data.transforms import IGNORE_INDEX, SegmentationTransform, annotation_ids, reduces_labels
+from ..data.transforms import SegmentationTransform
 from ..inference.segmentation import SegmentationSettings, segment
 from ..inference.visualize import color_palette, label_set_palette, overlay_segmentation
 from ..metrics.confusion_matrix import ConfusionMatrix
+from ..models.inputs import usual_ignore_index
 from .base import Task
 from .recipe import Recipe, option
 
+
+logger = logging.get_logger(__name__)
 
 # Overlays are to be looked at: larger ones are scaled down to this side.
 OVERLAY_SIDE = 2048
@@ -30,10 +44,15 @@ OVERLAY_SIDE = 2048
 class AnnotationReader(RowReader):
     """Rows with the columns `image` and `annotation`, a picture of class ids that is as large: targets are the ids.
 
+    In annotations 255 says that there is no class, or 65535 where there are more than 255 classes.
+
     Args:
         num_labels, split: As in `RowReader`.
-        reduce_labels: Whether annotations have 0 for no class, and classes from 1 on. Default False.
-        ignore_index: Id in annotations where there is no class. Default 255.
+        reduce_labels: Whether annotations have 0 for no class too, and classes from 1 on. Default False.
+        ignore_index: Id in targets where there is no class. Default 255, or -100 where 255 is a class.
+
+    Raises:
+        ValueError: `reduce_labels` with more than 254 classes, or an `ignore_index` of 255 where that is a class.
     """
 
     target = "annotation"
@@ -44,37 +63,46 @@ class AnnotationReader(RowReader):
         num_labels: int,
         split: str | None = None,
         reduce_labels: bool = False,
-        ignore_index: int = IGNORE_INDEX,
+        ignore_index: int | None = None,
     ):
         super().__init__(num_labels, split)
+        if reduce_labels:
+            check_reducible(num_labels)
         self.reduce_labels = reduce_labels
-        # what reduction leaves is 255, whatever else is ignored
-        self.ignore_index = IGNORE_INDEX if reduce_labels else ignore_index
+        self.ignore_index = usual_ignore_index(num_labels) if ignore_index is None else ignore_index
+        self.void = void_id(num_labels)
+        if self.ignore_index == IGNORE_INDEX < num_labels:
+            raise ValueError(
+                f"semantic_loss_ignore_index is {IGNORE_INDEX}, so that this one of {num_labels} classes would "
+                f"never be learned or counted; set it to {usual_ignore_index(num_labels)}."
+            )
+        if self.void != IGNORE_INDEX:
+            logger.warning_once(f"255 is one of {num_labels} classes: masks say {self.void} where there is no class.")
 
     def read_target(self, row: dict, image: Image.Image, place: str) -> torch.Tensor:
         if row["annotation"] is None:
             raise ValueError(f"The {picture_name(row['image'], 'image', place)} has no annotation.")
         name = picture_name(row["annotation"], "annotation", place)
         with naming_unreadable(name):
-            annotation = decoded(row["annotation"])
-        if annotation.mode not in MASK_MODES:
-            expected = "class ids in one channel, 8 or 16 bits: mode L, P or I;16"
-            raise ValueError(f"The {name} has the mode {annotation.mode}; expected {expected}.")
+            mode, annotation = decoded(row["annotation"], mode_and_mask)
+        if mode not in MASK_MODES:
+            raise ValueError(f"The {name} has the mode {mode}; expected {EXPECTED_MODES}.")
         if annotation.size != image.size:
             sizes = [f"{width}x{height}" for width, height in (annotation.size, image.size)]
             raise ValueError(f"The {name} has {sizes[0]} pixels, but its image has {sizes[1]}.")
         self._check_ids(np.asarray(annotation), name)
-        return annotation_ids(annotation, self.reduce_labels)
+        ids = annotation_ids(annotation, self.reduce_labels)
+        return ids if self.ignore_index == self.void else torch.where(ids == self.void, self.ignore_index, ids)
 
     def _check_ids(self, ids: np.ndarray, name: str) -> None:
         # in the file, where reduced labels start at 1
         largest = self.num_labels - 1 + self.reduce_labels
-        used = np.where(ids == self.ignore_index, 0, ids)
+        used = np.where((ids == self.void) | (ids == self.ignore_index), 0, ids)
         if used.max() > largest or used.min() < 0:
             outside = np.unique(used[(used > largest) | (used < 0)]).tolist()
             raise ValueError(
                 f"The {name} has the class ids {outside[:5]}, but num_labels is {self.num_labels}: "
-                f"expected 0 to {largest}, and {self.ignore_index} where there is no class."
+                f"expected 0 to {largest}, and {self.void} where there is no class."
             )
 
     def sample(self, transform: Callable[..., Any], image: Image.Image, target: torch.Tensor) -> dict[str, Any]:
@@ -222,7 +250,7 @@ class SemanticSegmentation(Task):
         image_processor.do_reduce_labels = self.recipe.reduce_labels
         return image_processor
 
-    def transform(self, image_processor: BaseImageProcessor) -> SegmentationTransform:
+    def transform(self, config: PreTrainedConfig, image_processor: BaseImageProcessor) -> SegmentationTransform:
         return SegmentationTransform(
             image_processor,
             self.recipe.crop_size,
@@ -230,6 +258,7 @@ class SemanticSegmentation(Task):
             scale_range=tuple(self.recipe.scale_range),
             max_category_ratio=self.recipe.max_category_ratio,
             photometric_distortion=self.recipe.photometric_distortion,
+            ignore_index=config.semantic_loss_ignore_index,
         )
 
     def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:

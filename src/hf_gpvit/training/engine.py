@@ -70,7 +70,7 @@ class Engine:
         model = build_training_model(recipe, data.class_names, self.task.preset_image_size)
         self.image_processor = self.task.image_processor(model)
         reader = self.task.reader(model.config, self.image_processor, data.train.split)
-        transform = self.task.transform(self.image_processor)
+        transform = self.task.transform(model.config, self.image_processor)
         self.batches = build_batches(recipe, self.accelerator, data.train, reader, transform, self.task.collate)
         self._prepare(model)
         accelerate.utils.set_seed(recipe.seed, device_specific=True)  # each process drops paths of its own

@@ -52,6 +52,7 @@ def load_training_data(recipe: Recipe, accelerator: accelerate.Accelerator) -> L
             class_names=recipe.class_names,
             streaming=recipe.streaming,
             skip_corrupt=recipe.skip_corrupt,
+            reduce_labels=getattr(recipe, "reduce_labels", False),
         )
 
 
