@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What models refuse, with a message that names it."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
@@ -92,3 +94,79 @@ def check_batch_statistics(module: nn.Module, values_per_channel: int, pixel_val
             f"BatchNorm can't be trained on one value per channel: batch size {batch} at {height}x{width} leaves only "
             "one. Use a larger batch or larger images, or call eval()."
         )
+
+
+def checked_image_sizes(pixel_mask: torch.Tensor | None, pixel_values: torch.Tensor) -> torch.Tensor:
+    """(B, 2) heights and widths of the images in a batch that is padded on the right and at the bottom.
+
+    Raises:
+        ValueError: the mask isn't (B, H, W), or nothing of an image is left. The latter is checked on CPU only.
+    """
+    batch, _, height, width = pixel_values.shape
+    if pixel_mask is None:
+        return torch.tensor([[height, width]], device=pixel_values.device).expand(batch, 2)
+    if tuple(pixel_mask.shape) != (batch, height, width):
+        raise ValueError(
+            f"pixel_mask must have the shape {(batch, height, width)} of pixel_values, got {tuple(pixel_mask.shape)}."
+        )
+    is_image = pixel_mask.to(pixel_values.device) != 0
+    sizes = torch.stack([is_image.any(dim=2).sum(dim=1), is_image.any(dim=1).sum(dim=1)], dim=1)
+    if _can_look_at(sizes) and sizes.min() < 1:
+        raise ValueError(f"pixel_mask leaves nothing of an image; heights and widths are {sizes.tolist()}.")
+    return sizes
+
+
+def checked_detection_labels(
+    labels: list[Mapping[str, torch.Tensor]], pixel_values: torch.Tensor, num_labels: int, with_masks: bool
+) -> list[Mapping[str, torch.Tensor]]:
+    """The labels as they are.
+
+    Raises:
+        ValueError: they aren't one mapping for each image with `class_labels`, `boxes` and, `with_masks`, `masks` of
+            as many objects; classes are none, boxes not (centre, size) relative to the image, outside of it or
+            without area, or masks not as large as `pixel_values`. Values are checked on CPU only.
+    """
+    if not isinstance(labels, (list, tuple)) or len(labels) != len(pixel_values):
+        raise ValueError(
+            f"labels must be a list of a dict for each of {len(pixel_values)} images, got {labels!r:.80}."
+        )
+    for image, label in enumerate(labels):
+        try:
+            _check_objects(label, pixel_values, num_labels, with_masks)
+        except (KeyError, ValueError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise ValueError(f"labels of image {image} of the batch: {reason}") from error
+    return labels
+
+
+def _check_objects(
+    label: Mapping[str, torch.Tensor], pixel_values: torch.Tensor, num_labels: int, with_masks: bool
+) -> None:
+    classes, boxes = label["class_labels"], label["boxes"]
+    height, width = pixel_values.shape[-2:]
+    number = classes.shape[0]
+    checked_label_ids(classes, (number,), num_labels, ignore_index=0)
+    if tuple(boxes.shape) != (number, 4) or not boxes.is_floating_point():
+        raise ValueError(
+            f"boxes must be floating-point numbers of the shape {(number, 4)}, got {boxes.dtype} {tuple(boxes.shape)}."
+        )
+    if with_masks and tuple(label["masks"].shape) != (number, height, width):
+        raise ValueError(
+            f"masks must have the shape {(number, height, width)}, as pixel_values, got {tuple(label['masks'].shape)}."
+        )
+    if number == 0 or not _can_look_at(boxes):
+        return
+    pixel = boxes.new_tensor([1 / width, 1 / height])
+    first, last = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
+    is_right = (boxes[:, 2:] > 0) & (first >= -pixel) & (last <= 1 + pixel)
+    wrong = (~is_right.all(dim=1)).nonzero()[:, 0]
+    if wrong.numel():
+        raise ValueError(
+            f"box {wrong[0].item()} is {boxes[wrong[0]].tolist()}; boxes are centre (x, y), width and height "
+            "relative to the image, greater than 0 in size and within it."
+        )
+
+
+def _can_look_at(tensor: torch.Tensor) -> bool:
+    """Whether values can be checked: it would wait for the device, or there are none to look at, elsewhere."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.jit.is_tracing()

@@ -240,8 +240,14 @@ class GPViTAdapterPreTrainedModel(GPViTPreTrainedModel):
     _never_decaying = (*GPViTPreTrainedModel._never_decaying, "level_embeddings")
 
     @torch.no_grad()
-    def _init_weights(self, module):
-        super()._init_weights(module)
+    def initialize_weights(self):
+        super().initialize_weights()
+        # of custom code, transformers passes over modules without parameters of their own
+        for module in self.modules():
+            self._init_part(module)
+
+    def _init_part(self, module: nn.Module) -> None:
+        """Initialises what is not left as other models have it; weights that were loaded stay."""
         if isinstance(module, (GPViTSpatialPrior, GPViTPyramid, GPViTMultiScaleMLP)):
             for convolution in module.modules():
                 init_adapter_convolution(convolution)
