@@ -13,8 +13,8 @@ from PIL import Image
 from transformers import AutoModelForSemanticSegmentation, BaseImageProcessor, PreTrainedConfig, PreTrainedModel
 
 from ..data.image_processors import fitting_processor
-from ..data.pictures import MASK_MODES, naming_unreadable
-from ..data.rows import RowReader, check_holds_pictures, decoded, picture_name
+from ..data.pictures import picture_name, read_mask
+from ..data.rows import RowReader, check_holds_pictures
 from ..data.transforms import IGNORE_INDEX, SegmentationTransform, annotation_ids, reduces_labels
 from ..inference.segmentation import SegmentationSettings, segment
 from ..inference.visualize import color_palette, label_set_palette, overlay_segmentation
@@ -55,11 +55,7 @@ class AnnotationReader(RowReader):
         if row["annotation"] is None:
             raise ValueError(f"The {picture_name(row['image'], 'image', place)} has no annotation.")
         name = picture_name(row["annotation"], "annotation", place)
-        with naming_unreadable(name):
-            annotation = decoded(row["annotation"])
-        if annotation.mode not in MASK_MODES:
-            expected = "class ids in one channel, 8 or 16 bits: mode L, P or I;16"
-            raise ValueError(f"The {name} has the mode {annotation.mode}; expected {expected}.")
+        annotation = read_mask(row["annotation"], name)
         if annotation.size != image.size:
             sizes = [f"{width}x{height}" for width, height in (annotation.size, image.size)]
             raise ValueError(f"The {name} has {sizes[0]} pixels, but its image has {sizes[1]}.")
