@@ -173,7 +173,7 @@ def segment(
     image: Image.Image,
     settings: SegmentationSettings | None = None,
 ) -> torch.Tensor:
-    """The class of every pixel: (height, width) int64 ids on the CPU, at the picture's own size.
+    """The class of every pixel: (height, width) int64 ids on the CPU, at the size of the picture when it is upright.
 
     With the default settings these are the ids of `pipeline("image-segmentation")`, that is of the image processor's
     `post_process_semantic_segmentation`: the logits are resized from the model's resolution to the picture's. With any

@@ -116,7 +116,7 @@ class ImageClassification(Task):
     @staticmethod
     def predict(model: PreTrainedModel, prepared: Sequence[torch.Tensor]) -> torch.Tensor:
         """(B, num_labels) float32 scores on the CPU."""
-        return classification_scores(model, torch.cat(list(prepared)))
+        return classification_scores(model, prepared)
 
     @staticmethod
     def metric(config: PreTrainedConfig) -> TopKCounts:

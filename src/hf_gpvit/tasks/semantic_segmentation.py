@@ -213,8 +213,7 @@ class SemanticSegmentation(Task):
 
     def image_processor(self, model: PreTrainedModel) -> BaseImageProcessor:
         shorter, longer = self.recipe.resize_size
-        image_processor = fitting_processor(model.config, shorter)
-        image_processor.size = {"shortest_edge": shorter, "longest_edge": longer}
+        image_processor = fitting_processor(model.config, shorter, longer)
         image_processor.do_reduce_labels = self.recipe.reduce_labels
         return image_processor
 
