@@ -31,6 +31,8 @@ _GREATEST_OF_16_BITS = 65535
 _SCALED_TO_8_BITS = (np.arange(_GREATEST_OF_16_BITS + 1) / 257).round().astype(np.uint8)
 # How URLs begin, and fsspec's chains of them; a drive of Windows has one letter.
 _URL = re.compile(r"[A-Za-z][\w.+-]+:(//|:)|data:")
+# Longer than any path: a URL may hold a whole picture.
+_MAX_NAME = 4096
 # More than any picture that Pillow lets through takes uncompressed. A small archive may hold a file of any size.
 _MAX_BYTES = 2**31
 
@@ -86,9 +88,10 @@ def picture_name(picture: Any, kind: str = "picture", place: str | None = None) 
     if isinstance(picture, dict):
         picture = picture.get("path")
     path = getattr(picture, "filename", None) if isinstance(picture, Image.Image) else picture
-    if not path or not isinstance(path, (str, os.PathLike)):
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
         return f"{kind} in {place}" if place else kind
-    return f"{kind} {printable(path)} ({place})" if place else f"{kind} {printable(path)}"
+    name = printable(path)[:_MAX_NAME]
+    return f"{kind} {name} ({place})" if place else f"{kind} {name}"
 
 
 @contextmanager
