@@ -117,7 +117,6 @@ def test_image_processor_beyond_reason(field, value, folder):
     [
         {"device": "meta"},
         {"rescale_factor": 1e6, "image_std": [1e-6] * 3},
-        {"data_format": "channels_last", "do_normalize": 3},
         {"image_processor_type": "VivitImageProcessor"},
     ],
     ids=str,

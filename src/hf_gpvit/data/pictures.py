@@ -19,7 +19,7 @@ from ..files import printable
 
 # What photographs, drawings, scans and masks are stored in, each decoded by Pillow itself from the bytes of the file
 # alone. Not EPS, which it hands to Ghostscript as a program to run, nor IPTC, which opens whatever lies in it (an EPS,
-# for instance), nor what other programs decode, nor what hardly anybody has.
+# for instance), nor what other programs decode, nor what hardly anybody has. MPO is what Pillow makes of some JPEGs.
 FORMATS = (
     *("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA"),
     *("TIFF", "WEBP"),
