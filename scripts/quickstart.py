@@ -19,11 +19,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from datasets import Dataset
+from datasets import Dataset, Image
 from transformers import HfArgumentParser
 
 from hf_gpvit.commands.ending import ending_errors
-from hf_gpvit.data import to_rgb
+from hf_gpvit.data import read_mask, read_rgb
 from hf_gpvit.data.folders import load_folder
 from hf_gpvit.data.loading import LoadedData, load_data
 from hf_gpvit.files import atomic_folder, remove_tree, write_metrics
@@ -135,14 +135,16 @@ def save_samples(folder: Path, test_set: Dataset, names: list[str]) -> None:
     """Some test pictures with their truth, for the picture and to play with."""
     folder.mkdir()
     samples = []
+    for column in {"image", "annotation"} & set(test_set.column_names):
+        test_set = test_set.cast_column(column, Image(decode=False))
     # evenly spread, because a folder's pictures are sorted by class
     count = min(NUM_SAMPLES, len(test_set))
     for number, row in enumerate(test_set.select([index * len(test_set) // count for index in range(count)]), start=1):
         sample = {"image": f"{number}.png"}
-        to_rgb(row["image"]).save(folder / sample["image"])
+        read_rgb(row["image"]).save(folder / sample["image"])
         if "annotation" in row:
             sample["annotation"] = f"{number}-annotation.png"
-            row["annotation"].save(folder / sample["annotation"])
+            read_mask(row["annotation"]).save(folder / sample["annotation"])
         else:
             sample["label"] = names[row["label"]]
         samples.append(sample)
@@ -178,9 +180,9 @@ def report(output: Path, metrics: dict[str, float], task: str, num_pictures: int
 
 Use it from Python:
 
-import hf_gpvit
+from hf_gpvit.data import read_rgb
 from transformers import pipeline
-print(pipeline("{task}", model="{output.as_posix()}")("{(output / "samples/1.png").as_posix()}"))"""
+print(pipeline("{task}", model="{output.as_posix()}")(read_rgb("{(output / "samples/1.png").as_posix()}")))"""
     )
 
 

@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from .data.image_processors import MAX_PIXEL_VALUE, check_image_processor
 from .files import one_line, read_json
 from .inference.segmentation import SegmentationSettings
 from .registration import MODEL_CLASSES
@@ -28,8 +29,6 @@ from .tasks import TASKS, task_called_by
 
 AUTO_CLASSES = {name: task.auto_class for name, task in TASKS.items()}
 
-# Image processors that make larger pictures are taken for broken.
-_MAX_SIDE = 2**14
 # Types that layers compute in, as safetensors names them.
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
@@ -140,20 +139,36 @@ def load_image_processor(model: str | os.PathLike) -> BaseImageProcessor:
     """The image processor that was saved with a model, after a try.
 
     Raises:
-        OSError: There is none, or its file is no JSON.
-        ValueError: It can't make a picture into numbers.
+        OSError: There is none, or its file is no JSON; or the model has no config.
+        ValueError: It can't make a picture into numbers, or into other channels than the model takes; or one of its
+            fields is out of range. The message names it.
     """
+    num_channels = getattr(read_config(model), "num_channels", None)
     try:
         image_processor = AutoImageProcessor.from_pretrained(model, trust_remote_code=False)
-        _check_sides(image_processor)
-        pixel_values = image_processor(Image.new("RGB", (24, 16)), return_tensors="pt")["pixel_values"]
+        check_image_processor(image_processor)
+        found = _tried(image_processor)
     except OSError:
         raise
     except Exception as error:  # a wrong entry can break it anywhere
         raise ValueError(f"The preprocessor_config.json of {model} can't be used: {one_line(error)}") from error
-    if not (isinstance(pixel_values, torch.Tensor) and pixel_values.dim() == 4 and pixel_values.isfinite().all()):
-        raise ValueError(f"The preprocessor_config.json of {model} can't be used: it makes no finite pixel values.")
+    if num_channels not in (None, found):
+        raise ValueError(
+            f"The image processor of {model} makes {found} channels of a picture, but its model takes {num_channels} "
+            "(num_channels): pictures are read in RGB."
+        )
     return image_processor
+
+
+def _tried(image_processor: BaseImageProcessor) -> int:
+    """Number of channels that it makes of a picture with black and white in it."""
+    picture = Image.linear_gradient("L").resize((24, 16)).convert("RGB")
+    pixel_values = image_processor(picture, return_tensors="pt")["pixel_values"]
+    if not (isinstance(pixel_values, torch.Tensor) and pixel_values.dim() == 4 and len(pixel_values) == 1):
+        raise ValueError("it doesn't make one picture (1, num_channels, height, width) of a picture.")
+    if not (pixel_values.abs() <= MAX_PIXEL_VALUE).all():
+        raise ValueError(f"it makes pixel values beyond {MAX_PIXEL_VALUE:g} or not finite.")
+    return pixel_values.shape[1]
 
 
 def _check_folder(folder: Path) -> None:
@@ -162,13 +177,6 @@ def _check_folder(folder: Path) -> None:
     model_class = config and own_class(config)
     if model_class and any((folder / name).is_file() for name in weight_files(folder)):
         check_weights(folder, model_class, config)
-
-
-def _check_sides(image_processor: BaseImageProcessor) -> None:
-    for field in ("size", "crop_size"):
-        for name, side in dict(getattr(image_processor, field, None) or {}).items():
-            if side is not None and not 1 <= side <= _MAX_SIDE:
-                raise ValueError(f"{field} must have sides from 1 to {_MAX_SIDE}, got {name}={side}.")
 
 
 # --- weights in a folder, before transformers loads them, which leaves what is missing at random

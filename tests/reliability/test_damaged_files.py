@@ -75,6 +75,69 @@ def test_broken_image_processor(changes, folder, photos, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+BEYOND_REASON = [
+    ("image_std", [1e-38] * 3),
+    ("image_std", [0.2, 0.0, 0.2]),
+    ("image_std", [0.2, -0.2, 0.2]),
+    ("image_std", [0.2, float("nan"), 0.2]),
+    ("image_std", float("inf")),
+    ("image_std", [1e30] * 3),
+    ("image_std", ["0.2"] * 3),
+    ("image_mean", [1e7, 0, 0]),
+    ("image_mean", [10**400, 0, 0]),
+    ("rescale_factor", 0),
+    ("rescale_factor", 1e-30),
+    ("rescale_factor", 1e9),
+    ("size", {"height": 5000, "width": 5000}),
+    ("size", {"shortest_edge": 5000}),
+    ("size", {"shortest_edge": 2048, "longest_edge": 16000}),
+    ("size", {"shortest_edge": float("nan")}),
+    ("size", {"max_height": 5000, "max_width": 5000}),
+    ("crop_size", {"height": 5000, "width": 5000}),
+    ("pad_size", {"height": 5000, "width": 5000}),
+    ("pad_size", {"height": 8, "width": 10**9}),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), BEYOND_REASON, ids=str)
+def test_image_processor_beyond_reason(field, value, folder):
+    """Refused with field and value, before any picture is made so."""
+    edited(folder / "preprocessor_config.json", **{field: value})
+    with pytest.raises(
+        ValueError, match=rf"preprocessor_config.json of {folder} can't be used: .*\b{field}\b"
+    ) as caught:
+        load_image_processor(folder)
+    numbers = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    assert any(repr(number) in str(caught.value) or str(number) in str(caught.value) for number in numbers)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"device": "meta"},
+        {"rescale_factor": 1e6, "image_std": [1e-6] * 3},
+        {"image_processor_type": "VivitImageProcessor"},
+    ],
+    ids=str,
+)
+def test_image_processor_whose_result_is_of_no_use(changes, folder):
+    edited(folder / "preprocessor_config.json", **changes)
+    with pytest.raises(ValueError, match=f"preprocessor_config.json of {folder} can't be used: "):
+        load_image_processor(folder)
+
+
+@pytest.mark.parametrize("num_channels", [1, 4])
+def test_image_processor_for_other_channels(num_channels, folder, photos, tmp_path):
+    """The models of the package have no such image processor, but somebody may have put one beside one."""
+    edited(folder / "config.json", num_channels=num_channels)
+    message = message_of_predicting(folder, photos, tmp_path / "out")
+    assert (
+        f"The image processor of {folder} makes 3 channels of a picture, but its model takes {num_channels}" in message
+    )
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", "\x00"])
 def test_image_processor_that_is_no_json(text, folder):
     (folder / "preprocessor_config.json").write_text(text)

@@ -337,6 +337,7 @@ def test_resuming_with_another_recipe_is_refused(classification):
         ({"dataset": "no/such"}, "no/such"),
         ({"model": "no-such-model"}, "no-such-model"),
         ({"stripe_widths": [1, 2, 7, 7]}, "stripe_widths"),
+        ({"model": "gpvit-nano", "model_fields": {"num_channels": 4}}, "num_channels must be 3 .*, got 4"),
         ({"model_fields": {"no_such": 1}, "dataset": "no/such"}, "has no no_such; it has .*mlp_ratio"),
     ],
 )

@@ -57,8 +57,11 @@ def _model(name: str, task: str | None) -> PreTrainedModel:
 
 
 def _sides(image_size: list[int] | None, model: PreTrainedModel) -> tuple[int, int]:
-    if image_size is None:
+    if image_size is None and model.config.num_channels == 3:
         return size_after(image_processor_for(model))
+    if image_size is None:  # of other channels than pictures have
+        size = model.config.image_size
+        return (size, size) if isinstance(size, int) else tuple(size)
     if len(image_size) > 2 or min(image_size) < 1:
         raise ValueError(f"--image_size must be a side, or height and width, of at least 1 pixel, got {image_size}.")
     return image_size[0], image_size[-1]

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 from transformers import BaseImageProcessor
 
-from ..data.pictures import naming_unreadable, opened_picture, picture_files, to_rgb, upright
+from ..data.pictures import picture_files, read_rgb
 from ..files import printable
 
 
@@ -48,18 +48,15 @@ def find_pictures(paths: Sequence[str | os.PathLike]) -> dict[Path, str]:
 
 
 def load_picture(path: str | os.PathLike) -> Image.Image:
-    """The picture at `path` in RGB and upright, as its EXIF data say.
+    """The picture at `path` in RGB and upright: `hf_gpvit.data.read_rgb` of a file.
 
-    Of several frames it is the first. 16-bit grey is scaled to 8 bits; transparency is dropped, as in training and in
-    `pipeline`. Pillow's limit holds: a file of more than twice `PIL.Image.MAX_IMAGE_PIXELS` (179 million pixels) is
-    not decoded.
+    Pillow's limit holds: a file of more than twice `PIL.Image.MAX_IMAGE_PIXELS` (179 million pixels) is not decoded.
 
     Raises:
         ValueError: The file is no picture, broken, too large, not to be opened, or of floats or integers beyond 16
             bits. The message names it.
     """
-    with naming_unreadable(f"picture {printable(path)}"), opened_picture(path) as picture:
-        return to_rgb(upright(picture))
+    return read_rgb(path)
 
 
 def check_resized_size(image_processor: BaseImageProcessor, image: Image.Image, scale: float = 1.0) -> None:

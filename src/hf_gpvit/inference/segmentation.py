@@ -82,8 +82,8 @@ def segmentation_inputs(
         ValueError: The picture is so thin that a side would shrink to nothing, or the other grow to gigabytes; or it
             can't be made RGB.
     """
-    check_resized_size(image_processor, image, scale)
     picture = to_rgb(image)
+    check_resized_size(image_processor, picture, scale)
     options = {"return_tensors": "pt"}
     if scale != 1:
         options |= {"do_resize": True, "size": _scaled_size(image_processor, picture, scale)}
@@ -158,6 +158,7 @@ def segmentation_scores(
     passes, as in mmsegmentation. All passes are kept until the end: 4 * num_labels bytes for each pixel of a pass, on
     top of as much for each pixel of the result. `segment`, which has the same arguments, does without the latter.
     """
+    image = to_rgb(image)
     passes = _passes(model, image_processor, image, settings or SegmentationSettings())
     scores = torch.empty(len(passes[0]), image.height, image.width, device=passes[0].device)
     with torch.inference_mode():
@@ -172,7 +173,7 @@ def segment(
     image: Image.Image,
     settings: SegmentationSettings | None = None,
 ) -> torch.Tensor:
-    """The class of every pixel: (height, width) int64 ids on the CPU, at the picture's own size.
+    """The class of every pixel: (height, width) int64 ids on the CPU, at the size of the picture when it is upright.
 
     With the default settings these are the ids of `pipeline("image-segmentation")`, that is of the image processor's
     `post_process_semantic_segmentation`: the logits are resized from the model's resolution to the picture's. With any
@@ -192,6 +193,7 @@ def segment(
     Raises:
         ValueError: The picture is so thin that a side would shrink to nothing.
     """
+    image = to_rgb(image)
     passes = _passes(model, image_processor, image, settings or SegmentationSettings())
     size = (image.height, image.width)
     with torch.inference_mode():

@@ -92,10 +92,11 @@ def overlay_segmentation(
     """
     _check_image("image", image)
     _check_alpha(alpha)
+    image = to_rgb(image)
     ids = _checked_segmentation_map(segmentation_map, image, id2label, ignore_index)
     colors = color_palette(max(id2label) + 1, palette)
     labelled = ids != ignore_index
-    pixels = np.asarray(to_rgb(image))
+    pixels = np.asarray(image)
     blended = _blend(pixels, colors[np.where(labelled, ids, 0)], alpha)
     picture = Image.fromarray(np.where(labelled[..., None], blended, pixels))
     if not legend or not labelled.any():
@@ -159,6 +160,7 @@ def overlay_heatmap(
     """
     _check_image("image", image)
     _check_alpha(alpha)
+    image = to_rgb(image)
     values = _checked_heatmap(heatmap)
     colormaps = import_extra("matplotlib").colormaps
     if colormap not in colormaps:
@@ -167,7 +169,7 @@ def overlay_heatmap(
     values = values / max(values.max(), np.finfo(np.float32).tiny)
     resized = Image.fromarray(values).resize(image.size, Image.Resampling.BILINEAR)
     colors = colormaps[colormap](np.asarray(resized), bytes=True)[..., :3]
-    return Image.fromarray(_blend(np.asarray(to_rgb(image)), colors, alpha))
+    return Image.fromarray(_blend(np.asarray(image), colors, alpha))
 
 
 def group_heatmaps(
@@ -449,8 +451,9 @@ def _wrap(text: str, width: int, size: int) -> list[str]:
 
 
 def _with_height(image: Image.Image, height: int) -> Image.Image:
+    image = to_rgb(image)
     width = max(round(image.width * height / image.height), 1)
-    return to_rgb(image).resize((width, height), Image.Resampling.BICUBIC)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _tile(rows: Sequence[Sequence[Image.Image]], gap: int = 0) -> Image.Image:

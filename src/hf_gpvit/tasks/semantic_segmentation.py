@@ -15,17 +15,15 @@ from transformers.utils import logging
 
 from ..data.image_processors import fitting_processor
 from ..data.masks import (
-    EXPECTED_MODES,
     IGNORE_INDEX,
-    MASK_MODES,
     annotation_ids,
     check_reducible,
-    mode_and_mask,
+    read_mask,
     reduces_labels,
     void_id,
 )
-from ..data.pictures import naming_unreadable
-from ..data.rows import RowReader, check_holds_pictures, decoded, picture_name
+from ..data.pictures import picture_name
+from ..data.rows import RowReader, check_holds_pictures
 from ..data.transforms import SegmentationTransform
 from ..inference.segmentation import SegmentationSettings, segment
 from ..inference.visualize import color_palette, label_set_palette, overlay_segmentation
@@ -83,10 +81,7 @@ class AnnotationReader(RowReader):
         if row["annotation"] is None:
             raise ValueError(f"The {picture_name(row['image'], 'image', place)} has no annotation.")
         name = picture_name(row["annotation"], "annotation", place)
-        with naming_unreadable(name):
-            mode, annotation = decoded(row["annotation"], mode_and_mask)
-        if mode not in MASK_MODES:
-            raise ValueError(f"The {name} has the mode {mode}; expected {EXPECTED_MODES}.")
+        annotation = read_mask(row["annotation"], name)
         if annotation.size != image.size:
             sizes = [f"{width}x{height}" for width, height in (annotation.size, image.size)]
             raise ValueError(f"The {name} has {sizes[0]} pixels, but its image has {sizes[1]}.")
@@ -245,8 +240,7 @@ class SemanticSegmentation(Task):
 
     def image_processor(self, model: PreTrainedModel) -> BaseImageProcessor:
         shorter, longer = self.recipe.resize_size
-        image_processor = fitting_processor(model.config, shorter)
-        image_processor.size = {"shortest_edge": shorter, "longest_edge": longer}
+        image_processor = fitting_processor(model.config, shorter, longer)
         image_processor.do_reduce_labels = self.recipe.reduce_labels
         return image_processor
 

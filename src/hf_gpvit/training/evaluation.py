@@ -14,8 +14,8 @@ from PIL import Image
 from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.utils.logging import tqdm
 
-from ..data.pictures import UnreadablePictureError
-from ..data.rows import RowReader, picture_name
+from ..data.pictures import UnreadablePictureError, picture_name
+from ..data.rows import RowReader
 from ..extras import import_extra
 from ..inference.segmentation import SegmentationSettings
 from ..tasks import task_of_model
