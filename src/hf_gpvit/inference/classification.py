@@ -9,6 +9,7 @@ from PIL import Image
 from transformers import BaseImageProcessor, PreTrainedModel
 
 from ..data.pictures import to_rgb
+from .finite import NotFiniteError, finite_logits
 from .modes import evaluating
 from .pictures import check_resized_size
 
@@ -28,14 +29,18 @@ def classify(
         batch_size: Pictures that go through the model at a time. Default 32.
 
     Raises:
-        ValueError: `batch_size` is below 1, or a picture is one that `classification_inputs` refuses.
+        ValueError: `batch_size` is below 1, or a picture is one that `classification_inputs` refuses, or of which the
+            model's logits are not finite.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
     scores = [torch.empty(0, model.config.num_labels)]
     for start in range(0, len(images), batch_size):
         batch = [classification_inputs(image_processor, image) for image in images[start : start + batch_size]]
-        scores.append(classification_scores(model, torch.cat(batch)))
+        try:
+            scores.append(classification_scores(model, torch.cat(batch)))
+        except NotFiniteError as error:
+            raise NotFiniteError(f"In images[{start}:{start + len(batch)}]: {error}") from error
     return torch.cat(scores)
 
 
@@ -54,10 +59,13 @@ def classification_inputs(image_processor: BaseImageProcessor, image: Image.Imag
 
 
 def classification_scores(model: PreTrainedModel, pixel_values: torch.Tensor) -> torch.Tensor:
-    """(B, num_labels) float32 on the CPU, as `classify` gives them, of (B, num_channels, height, width)."""
+    """(B, num_labels) float32 on the CPU, as `classify` gives them, of (B, num_channels, height, width).
+
+    Raises:
+        NotFiniteError: The model's logits are not finite.
+    """
     with evaluating(model):
-        outputs = model(pixel_values=pixel_values.to(model.device, model.dtype))
-        return _scores(outputs.logits.float(), model.config).cpu()
+        return _scores(finite_logits(model, pixel_values).float(), model.config).cpu()
 
 
 def _scores(logits: torch.Tensor, config) -> torch.Tensor:
