@@ -3,16 +3,23 @@
 """How a command speaks, and how it ends where something is wrong."""
 
 import functools
+import logging
 import os
+import re
 import signal
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
 from huggingface_hub.errors import StrictDataclassError
 
-from ..files import one_line, printable
+from ..files import printable
+
+
+# What makes letters bold or coloured.
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def ending_errors(*errors: type[Exception], interrupted: str = "Interrupted: nothing was written.") -> Callable:
@@ -21,27 +28,45 @@ def ending_errors(*errors: type[Exception], interrupted: str = "Interrupted: not
     That is a ValueError, OSError or ImportError, a wrong field of a config, one of `errors`, or Ctrl-C; a SIGTERM
     (`kill`) counts as Ctrl-C, so that what was begun is removed. Other errors are mistakes of ours, and keep their
     traceback. The message begins as those of argparse, with the `prog` that `main` is given as a keyword, by default
-    the script's name.
+    the script's name. In it, and in what is logged meanwhile, names can do nothing to a terminal.
     """
 
     def decorate(main: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(main)
         def wrapped(*args, **kwargs) -> None:
             former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+            former_record = logging.getLogRecordFactory()
+            logging.setLogRecordFactory(_PrintableRecord)
             try:
                 return main(*args, **kwargs)
             except KeyboardInterrupt:
                 message = interrupted
             except (ValueError, OSError, ImportError, StrictDataclassError, *errors) as error:
-                message = f"{kwargs.get('prog') or Path(sys.argv[0]).name}: {one_line(error)}"
+                message = (
+                    f"{kwargs.get('prog') or Path(sys.argv[0]).name}: {_told(str(error)) or type(error).__name__}"
+                )
             finally:
                 signal.signal(signal.SIGTERM, former)
+                logging.setLogRecordFactory(former_record)
             # the error is gone now, and with it what its frames held: no progress bar is drawn after the message
             sys.exit(message)
 
         return wrapped
 
     return decorate
+
+
+class _PrintableRecord(logging.LogRecord):
+    """What any library logs: transformers, for one, lists the names of weights as they are."""
+
+    def getMessage(self) -> str:
+        return _told(_STYLE.sub("", super().getMessage()).expandtabs(4))
+
+
+def _told(text: str) -> str:
+    """The text on lines that are printable. Those after the first are indented: names have line breaks, too, and none
+    shall make a line that looks like ours."""
+    return textwrap.indent("\n".join(map(printable, text.split("\n"))), "  ").strip()
 
 
 def say(*lines: str, file: TextIO | None = None) -> None:
