@@ -41,20 +41,17 @@ def _origin(model: PreTrainedModel, pixel_values: torch.Tensor) -> str:
     broken = next((name for name, weight in model.state_dict().items() if not _is_known_finite(weight)), None)
     if broken is not None:
         return f"the weight {printable(broken)} is not"
-    layer = _first_layer(model, pixel_values)
-    if layer is None:
-        return f"all weights are, and what the layers give; it was computed in {kind}"
-    return f"all weights are, but not what {layer} gives, computed in {kind}"
+    return f"all weights are, but not what {_first_layer(model, pixel_values)} gives, computed in {kind}"
 
 
-def _first_layer(model: PreTrainedModel, pixel_values: torch.Tensor) -> str | None:
-    """The first module, the innermost of several, whose output is not finite."""
+def _first_layer(model: PreTrainedModel, pixel_values: torch.Tensor) -> str:
+    """The first module, the innermost of several, whose output is not finite; the model where none is found."""
     found = []
 
     def watch(name: str, module: torch.nn.Module) -> torch.utils.hooks.RemovableHandle:
         def note(_, inputs, output) -> None:
             if not found and not all(map(_is_finite, _tensors(output))):
-                found.append(f"{printable(name) or 'the model'} ({type(module).__name__})")
+                found.append(f"{printable(name) or 'the whole'} ({type(module).__name__})")
 
         return module.register_forward_hook(note)
 
@@ -62,7 +59,7 @@ def _first_layer(model: PreTrainedModel, pixel_values: torch.Tensor) -> str | No
         for name, module in model.named_modules():
             handles.enter_context(watch(name, module))
         model(pixel_values=pixel_values)
-    return found[0] if found else None
+    return found[0] if found else f"the whole ({type(model).__name__})"
 
 
 def _is_finite(values: torch.Tensor) -> bool:
