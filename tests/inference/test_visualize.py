@@ -219,6 +219,15 @@ def test_names_that_would_look_alike(fonts, drawn_texts):
     assert len(names[-1]) < 70
 
 
+def test_a_legend_of_very_many_classes_can_be_saved(drawn_texts, tmp_path):
+    """As a JPEG, which has at most 65500 pixels a side."""
+    names = [f"{number} {'W' * 80}" for number in range(300)]
+    overlay = of_names(*names)
+    overlay.save(tmp_path / "overlay.jpg")
+    assert len(drawn_texts) == 257
+    assert drawn_texts[-1].endswith("%  43 more classes")  # without id 255, which is ignored
+
+
 def test_a_font_that_has_the_letters_is_used(fonts, drawn_texts, tmp_path):
     """Found among those that are installed, and drawn with."""
     builder_module = pytest.importorskip("fontTools.fontBuilder")

@@ -32,7 +32,8 @@ _DPI = 64
 _RGB_TO_CONES = np.array([[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]])
 _CONES_TO_OKLAB = np.array([[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]])
 _GROUP_PANEL_HEIGHT = 256
-_MAX_NAME_LENGTH = 60  # letters in a legend
+# Of a legend: with more entries, or longer ones, it would be too wide to be saved.
+_MAX_ENTRIES, _MAX_NAME_LENGTH = 256, 60
 _LABEL_SETS_WITH_PALETTE = ("ade20k", "camvid", "cityscapes")
 
 
@@ -79,9 +80,9 @@ def overlay_segmentation(
     """The picture with the colour of its class over every pixel, and a legend of the classes that occur beside it.
 
     The picture keeps its size and stands at the top left; the legend adds to the width, and to the height where the
-    picture is lower than its entries. Entries give the class's share of all pixels, largest first. Names are drawn
-    with installed fonts; letters that none of them has become escapes, and long names are cut, which the class id
-    behind such a name makes up for.
+    picture is lower than its entries. Entries give the class's share of all pixels, largest first; the smallest beyond
+    256 are one entry. Names are drawn with installed fonts: letters that none of them has become escapes, and long
+    names are cut, which the class id behind such a name makes up for.
 
     Args:
         image: Picture of any mode.
@@ -107,10 +108,15 @@ def overlay_segmentation(
     if not legend or not labelled.any():
         return picture
     present, counts = np.unique(ids[labelled], return_counts=True)
-    order = np.argsort(-counts, kind="stable")
+    largest_first = np.argsort(-counts, kind="stable")
+    order, others = np.split(largest_first, [_MAX_ENTRIES])
     names = _legend_names([int(index) for index in present[order]], id2label)
     entries = [f"{_percentage(counts[index] / ids.size)}  {name}" for index, name in zip(order, names, strict=True)]
-    return _tile([[picture, _legend(entries, colors[present[order]], image.height)]])
+    swatches = colors[present[order]]
+    if len(others):
+        entries.append(f"{_percentage(counts[others].sum() / ids.size)}  {len(others)} more classes")
+        swatches = np.append(swatches, [[255, 255, 255]], axis=0)
+    return _tile([[picture, _legend(entries, swatches, image.height)]])
 
 
 def side_by_side(
