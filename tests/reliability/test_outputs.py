@@ -5,6 +5,7 @@
 import json
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,9 +24,9 @@ def best(recipe, saved, tmp_path):
     image_processor = load_image_processor(saved / "gpvit")
 
     def save():
-        RunFolder(recipe).save_model("best", model, image_processor, {"accuracy": 0.5})
-        recipe.resume = True
-        return tmp_path / "run/best"
+        run = SimpleNamespace(path=tmp_path / "run", recipe=recipe)
+        RunFolder.save_model(run, "best", model, image_processor, {"accuracy": 0.5})
+        return run.path / "best"
 
     return save
 
