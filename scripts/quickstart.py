@@ -7,10 +7,10 @@
     python scripts/quickstart.py --data my-photos         # own pictures, see docs/fine-tune-on-my-folder.md
 
 What it leaves is a folder with the model, its image processor, its figures on unseen pictures (metrics.json), a few of
-these pictures (samples/) and the picture. The folder appears whole or not at all; an older one is moved aside.
+these pictures (samples/) and the picture. The folder appears whole or not at all; what the quickstart left there
+before is moved aside, anything else only with --overwrite.
 """
 
-import json
 import math
 import subprocess
 import sys
@@ -22,11 +22,12 @@ from typing import Any, Literal
 from datasets import Dataset, Image
 from transformers import HfArgumentParser
 
-from hf_gpvit.commands.ending import ending_errors
+from hf_gpvit.commands.ending import ending_errors, say
 from hf_gpvit.data import read_mask, read_rgb
 from hf_gpvit.data.folders import load_folder
 from hf_gpvit.data.loading import LoadedData, load_data
-from hf_gpvit.files import atomic_folder, remove_tree, write_metrics
+from hf_gpvit.files import atomic_folder, check_replaceable, json_text, printable, remove_tree, write_metrics
+from hf_gpvit.hub.folders import model_files
 from hf_gpvit.tasks import ImageClassification, Recipe, SemanticSegmentation
 from hf_gpvit.training import TrainingStopped, load_recipe, train
 from hf_gpvit.training.building import config_of
@@ -74,6 +75,7 @@ class Arguments:
         metadata={"help": "Least part of a picture that a training crop shows; by default 0.5 of own ones."},
     )
     seed: int = field(default=0, metadata={"help": "Of the weights, the order and the crops."})
+    overwrite: bool = field(default=False, metadata={"help": "Move aside whatever is in the folder to write."})
 
     def __post_init__(self):
         for name in ("image_size", "num_train_epochs", "batch_size"):
@@ -131,6 +133,12 @@ def train_into(folder: Path, recipe: Recipe, data: LoadedData) -> dict[str, floa
     return metrics
 
 
+def quickstart_files(folder: Path) -> tuple[str, ...]:
+    """What it leaves, as patterns."""
+    files = model_files(folder)
+    return (*files, "samples/*", "picture.png") if files else ()
+
+
 def save_samples(folder: Path, test_set: Dataset, names: list[str]) -> None:
     """Some test pictures with their truth, for the picture and to play with."""
     folder.mkdir()
@@ -148,16 +156,17 @@ def save_samples(folder: Path, test_set: Dataset, names: list[str]) -> None:
         else:
             sample["label"] = names[row["label"]]
         samples.append(sample)
-    (folder / "samples.json").write_text(json.dumps(samples, indent=2), encoding="utf-8")
+    (folder / "samples.json").write_text(json_text(samples), encoding="utf-8")
 
 
 def run(arguments: Arguments) -> None:
+    check_replaceable(arguments.output, arguments.overwrite, quickstart_files)
     start = time.perf_counter()
     data, task = load_parts(arguments)
     recipe = recipe_for(arguments, data, task)
     classes, pictures = len(data.class_names), len(data.train)
-    print(f"{recipe.model} learns {recipe.task} of {classes} classes from {pictures} pictures.")
-    with atomic_folder(arguments.output) as folder:
+    say(f"{printable(recipe.model)} learns {recipe.task} of {classes} classes from {pictures} pictures.")
+    with atomic_folder(arguments.output, arguments.overwrite, quickstart_files) as folder:
         metrics = train_into(folder, recipe, data)
         save_samples(folder / "samples", data.test, data.class_names)
         # in a process of its own: the folder must load with nothing of this one
@@ -171,7 +180,7 @@ def run(arguments: Arguments) -> None:
 
 def report(output: Path, metrics: dict[str, float], task: str, num_pictures: int) -> None:
     name, value = next(iter(metrics.items()))
-    print(
+    say(
         f"""
 {name} {value:.3f} on {num_pictures} unseen pictures, after {metrics["seconds"]:.0f} seconds in all
 

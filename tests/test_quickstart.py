@@ -248,7 +248,7 @@ def test_interrupt_leaves_nothing(photos, tmp_path, quickstart, monkeypatch, mom
     (tmp_path / "model" / "old.txt").write_text("old")
     try:
         with pytest.raises(SystemExit, match=r"^Interrupted: nothing was written\.$"):
-            main("--data", photos / "segmentation", "--output", tmp_path / "model")
+            main("--data", photos / "segmentation", "--output", tmp_path / "model", "--overwrite")
     finally:
         signal.signal(signal.SIGINT, before)
     assert [len(names) for names in folders] == [1]
@@ -263,7 +263,7 @@ def test_interrupt_leaves_nothing(photos, tmp_path, quickstart, monkeypatch, mom
     [
         (
             ("--data", "{photos}/segmentation/images"),
-            "There are no folders inside.*10 pictures.*Expected\nimage class",
+            "There are no folders inside.*10 pictures.*Expected\n  image class",
         ),
         (("--data", "nowhere"), "nowhere does not exist; expected a folder.*masks/"),
         (("--data", "{photos}/classification", "--task", "segmentation"), "the layout of image-classification, but"),

@@ -207,12 +207,28 @@ def test_large_weights_are_sharded(family, tmp_path):
     assert all(torch.equal(value, loaded[name]) for name, value in model.state_dict().items())
 
 
-def test_older_folder_is_kept(tmp_path):
-    (tmp_path / "model").mkdir()
+def test_older_model_is_kept(tmp_path):
+    for size in (24, 36):
+        folder = save_for_hub(GPVIT.model_class(GPVIT.config(hidden_size=size)), tmp_path / "model")
+    sizes = [load(path, "AutoModel").config.hidden_size for path in (folder, tmp_path / "model-1")]
+    assert sizes == [36, 24]
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    """As is one with a note beside a model; unless that may move aside."""
+    model = GPVIT.classifier_class(GPVIT.config())
+    for name in ("notes.txt", "README.md"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text("mine")
+        with pytest.raises(FileExistsError, match=f"is there already, and holds {name}"):
+            save_for_hub(model, tmp_path / name)
+    save_for_hub(model, tmp_path / "model")
     (tmp_path / "model/notes.txt").write_text("mine")
-    folder = save_for_hub(GPVIT.model_class(GPVIT.config()), tmp_path / "model")
-    assert not (folder / "notes.txt").exists()
+    with pytest.raises(FileExistsError, match=r"holds notes\.txt"):
+        save_for_hub(model, tmp_path / "model")
+    save_for_hub(model, tmp_path / "model", overwrite=True)
     assert (tmp_path / "model-1/notes.txt").read_text() == "mine"
+    assert not (tmp_path / "model/notes.txt").exists()
 
 
 def test_own_image_processor_is_saved(tmp_path):

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..extras import import_extra
+from ..files import printable
 from ..hub.push import NotPublished, repo_url
 from ..tasks import TASKS, find_task
 from ..tasks.recipe import Recipe, RecipeParser, load_recipe, recipe_fields
 from ..training import TrainingStopped, train
-from .ending import ending_errors
+from .ending import ending_errors, say
 
 
 PartialState = import_extra("accelerate").PartialState
@@ -69,6 +70,6 @@ def _train(recipe: Recipe) -> None:
     metrics = train(recipe)
     name, value = next(iter(metrics.items()))
     if PartialState().is_main_process:
-        print(f"{name} {value:.4f}; the model is in {recipe.output_dir}/best")
+        say(f"{name} {value:.4f}; the model is in {printable(recipe.output_dir)}/best")
         if recipe.push_to_hub:
-            print(f"published: {repo_url(recipe.hub_model_id)}")
+            say(f"published: {repo_url(recipe.hub_model_id)}")

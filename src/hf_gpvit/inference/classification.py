@@ -10,6 +10,7 @@ from PIL import Image
 from transformers import BaseImageProcessor, PreTrainedModel
 
 from ..data.pictures import to_rgb
+from .finite import NotFiniteError, finite_logits
 from .modes import evaluating
 from .pictures import check_resized_size
 
@@ -29,14 +30,18 @@ def classify(
         batch_size: Pictures that go through the model at a time. Default 32.
 
     Raises:
-        ValueError: `batch_size` is below 1, or a picture is one that `classification_inputs` refuses.
+        ValueError: `batch_size` is below 1, or a picture is one that `classification_inputs` refuses, or of which the
+            model's logits are not finite.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
     scores = [torch.empty(0, model.config.num_labels)]
     for start in range(0, len(images), batch_size):
         batch = [classification_inputs(image_processor, image) for image in images[start : start + batch_size]]
-        scores.append(classification_scores(model, batch))
+        try:
+            scores.append(classification_scores(model, batch))
+        except NotFiniteError as error:
+            raise NotFiniteError(f"In images[{start}:{start + len(batch)}]: {error}") from error
     return torch.cat(scores)
 
 
@@ -60,6 +65,9 @@ def classification_scores(model: PreTrainedModel, inputs: Sequence[torch.Tensor]
     Args:
         model: As in `classify`.
         inputs: (1, num_channels, height, width) of each picture; those of one size go through the model together.
+
+    Raises:
+        NotFiniteError: The model's logits are not finite.
     """
     places = defaultdict(list)
     for place, pixel_values in enumerate(inputs):
@@ -68,8 +76,7 @@ def classification_scores(model: PreTrainedModel, inputs: Sequence[torch.Tensor]
     with evaluating(model):
         for some in places.values():
             pixel_values = torch.cat([inputs[place] for place in some])
-            outputs = model(pixel_values=pixel_values.to(model.device, model.dtype))
-            scores[some] = _scores(outputs.logits.float(), model.config).cpu()
+            scores[some] = _scores(finite_logits(model, pixel_values).float(), model.config).cpu()
     return scores
 
 

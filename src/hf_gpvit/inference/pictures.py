@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finding and reading people's pictures."""
 
+import itertools
 import os
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -13,6 +15,10 @@ from ..data.pictures import picture_files, read_rgb
 from ..files import printable
 
 
+# What predictions of a picture are called: its name and one of these.
+MASK, OVERLAY = ".png", "-overlay.jpg"
+# What lies beside them.
+PREDICTIONS = "predictions.json"
 # Of 255, which most file systems take: `-1-overlay.jpg` or so comes behind.
 _MAX_NAME_BYTES = 200
 
@@ -26,22 +32,22 @@ def find_pictures(paths: Sequence[str | os.PathLike]) -> dict[Path, str]:
 
     Returns:
         Name by file, in the order of `paths` and within a folder sorted. A name is the path below the folder, or the
-        file's name, with `/` between folders and without suffix; where several are the same on a file system that
-        ignores case, the later ones get `-1`, `-2`, ...; very long ones are cut.
+        file's name, with `/` between folders and without suffix; very long ones are cut. Where something that a
+        prediction writes would take the place of something else, be it a folder, on a file system that ignores case
+        or how accents are composed, the later name gets `-1`, `-2`, ....
 
     Raises:
         FileNotFoundError: One of `paths` doesn't exist.
         ValueError: There are no pictures, or a path is a pipe, a device or a link that leads nowhere.
     """
-    names, taken, seen = {}, set(), set()
+    names, free_names, seen = {}, _FreeNames(), set()
     for root in map(Path, paths):
         for file in _files(root):
             if file.resolve() in seen:
                 continue
             seen.add(file.resolve())
             relative = file.relative_to(root) if file != root else Path(file.name)
-            names[file] = _free_name(_cut(relative.with_suffix("").as_posix()), taken)
-            taken.add(names[file].casefold())
+            names[file] = free_names.take(relative)
     if not names:
         raise ValueError(f"There are no pictures in {', '.join(map(printable, paths)) or 'an empty list of paths'}.")
     return names
@@ -99,17 +105,43 @@ def _files(root: Path) -> Iterable[Path]:
     raise FileNotFoundError(f"{printable(root)} does not exist; expected a picture or a folder of pictures.")
 
 
-def _cut(name: str) -> str:
-    folder, slash, stem = name.rpartition("/")
+class _FreeNames:
+    """Names of pictures, of which no two make a file where the other makes a file or a folder."""
+
+    def __init__(self):
+        self.files, self.folders = {_as_one(PREDICTIONS)}, set()
+
+    def take(self, picture: Path) -> str:
+        """The path of a picture without suffix, or what comes nearest to it."""
+        folder = ""
+        for part in picture.parts[:-1]:
+            folder = next(name for name in _numbered(folder + part) if _as_one(name) not in self.files)
+            self.folders.add(_as_one(folder))
+            folder += "/"
+        name = next(filter(self._is_free, _numbered(folder + _cut(picture.stem))))
+        self.files.update(_outputs(name))
+        return name
+
+    def _is_free(self, name: str) -> bool:
+        outputs = _outputs(name)
+        return outputs.isdisjoint(self.files) and outputs.isdisjoint(self.folders)
+
+
+def _outputs(name: str) -> set[str]:
+    return {_as_one(name + ending) for ending in (MASK, OVERLAY)}
+
+
+def _as_one(name: str) -> str:
+    """The same for names that some file system takes for one: it may ignore case, and how accents are composed."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    for number in itertools.count(1):
+        yield f"{name}-{number}"
+
+
+def _cut(stem: str) -> str:
     encoded = os.fsencode(stem)
-    if len(encoded) > _MAX_NAME_BYTES:
-        stem = encoded[:_MAX_NAME_BYTES].decode(errors="ignore")
-    return f"{folder}{slash}{stem}"
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    free, number = name, 0
-    while free.casefold() in taken:
-        number += 1
-        free = f"{name}-{number}"
-    return free
+    return encoded[:_MAX_NAME_BYTES].decode(errors="ignore") if len(encoded) > _MAX_NAME_BYTES else stem

@@ -25,6 +25,7 @@ from ..data.masks import (
 from ..data.pictures import picture_name
 from ..data.rows import RowReader, check_holds_pictures
 from ..data.transforms import SegmentationTransform
+from ..inference.pictures import MASK, OVERLAY
 from ..inference.segmentation import SegmentationSettings, segment
 from ..inference.visualize import color_palette, label_set_palette, overlay_segmentation
 from ..metrics.confusion_matrix import ConfusionMatrix
@@ -222,7 +223,7 @@ class SemanticSegmentation(Task):
         palette = color_palette(max(id2label) + 1, label_set_palette(id2label))
 
         def write(prediction: Segmented, name: str) -> dict[str, Any]:
-            paths = {"mask": f"{name}.png", "overlay": f"{name}-overlay.jpg"}
+            paths = {"mask": name + MASK, "overlay": name + OVERLAY}
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             ids = prediction.ids.numpy()
             _mask(ids, palette).save(folder / paths["mask"])

@@ -7,6 +7,7 @@ from pathlib import Path
 from transformers import BaseImageProcessor, PreTrainedModel
 
 from ..files import atomic_folder, remove_partial, write_metrics
+from ..hub.folders import model_files
 from ..tasks.recipe import Recipe, load_recipe
 
 
@@ -61,8 +62,11 @@ class RunFolder:
     def save_model(
         self, name: str, model: PreTrainedModel, image_processor: BaseImageProcessor, metrics: dict[str, float | str]
     ) -> None:
-        """The folder `name`, in place of a former one, with all that belongs to a model."""
-        with atomic_folder(self.path / name, keep_older=False) as folder:
+        """The folder `name` with all that belongs to a model.
+
+        A former one goes, or moves aside where somebody has put something of their own into it.
+        """
+        with atomic_folder(self.path / name, overwrite=True, written=model_files, keep_former=False) as folder:
             model.save_pretrained(folder)
             image_processor.save_pretrained(folder)
             write_metrics(folder / "metrics.json", metrics)
