@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from hf_gpvit.files import atomic_folder, write_metrics
+from hf_gpvit.files import atomic_folder, read_json, write_metrics
 
 
 def write(folder, text="new"):
@@ -194,3 +194,30 @@ def test_metrics_are_as_readable_as_any_file(tmp_path):
     write_metrics(tmp_path / "metrics.json", {"accuracy": 1.0})
     (tmp_path / "plain").write_text("")
     assert len({stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b'{"a": NaN}', "NaN is no finite number"),
+        (b'{"a": [-Infinity]}', "-Infinity is no finite number"),
+        (b'{"a": 1e999}', "1e999 is no finite number"),
+        (b'{"a": 1, "b": 2, "a": 3}', "'a' is there more than once"),
+        (b'{"a": {"b": 1, "b": 1}}', "'b' is there more than once"),
+        (b'{"a": "\\ud800"}', "surrogates"),
+        (b'{"a": "\xff"}', "utf-8"),
+        (b"[" * 10**6, "recursion"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "digits"),
+    ],
+)
+def test_json_that_readers_take_differently(text, message, tmp_path):
+    (tmp_path / "a.json").write_bytes(text)
+    with pytest.raises(ValueError, match=f"a.json is no JSON: .*{message}") as raised:
+        read_json(tmp_path / "a.json")
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 400
+
+
+def test_metrics_can_be_read_again(tmp_path):
+    write_metrics(tmp_path / "a.json", {"a": 0.5, "b": float("nan"), "c": float("inf"), "dataset": "d"})
+    assert read_json(tmp_path / "a.json") == {"a": 0.5, "b": None, "c": None, "dataset": "d"}

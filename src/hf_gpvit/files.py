@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors import SafetensorError
 
 
@@ -83,18 +82,24 @@ def write_whole(path: str | os.PathLike, text: str) -> None:
 def write_metrics(path: str | os.PathLike, metrics: dict[str, float | str]) -> None:
     """Figures, and text that says where they come from, as JSON, written by `write_whole`.
 
-    NaN, which classes have that don't occur, is no JSON: it becomes null.
+    NaN, which classes have that don't occur, is no JSON: it becomes null, as what is infinite does.
     """
     record = {
-        name: None if isinstance(value, float) and math.isnan(value) else value for name, value in metrics.items()
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in metrics.items()
     }
     write_whole(path, json.dumps(record, indent=2, ensure_ascii=False))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Raises a ValueError that names the file unless it holds a JSON object."""
+    """Raises a ValueError that names the file unless it holds a JSON object: one that all readers take for the same.
+
+    Names that are there twice, NaN, infinite numbers and broken letters are none.
+    """
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        fields = json.loads(text, object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
+        json.dumps(fields, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {one_line(error)}") from error
     if not isinstance(fields, dict):
@@ -102,15 +107,19 @@ def read_json(path: Path) -> dict[str, Any]:
     return fields
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Raises a ValueError that names the file unless it holds a YAML mapping, or nothing."""
-    try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is no YAML: {one_line(error)}") from error
-    if not isinstance(fields, dict):
-        raise ValueError(f"{path} must hold a mapping from names to values, got {fields!r:.80}.")
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{max(names, key=names.count)!r:.80} is there more than once")
     return fields
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text:.40} is no finite number")
+    return number
 
 
 def shipped_folder(name: str) -> Path:

@@ -9,8 +9,11 @@ from typing import Any
 import yaml
 from huggingface_hub import ModelCard
 
-from ..files import read_json, read_yaml
+from ..files import read_json
+from ..plain_yaml import read_yaml
 from ..saved_models import check_finite, check_weights, class_and_config, read_weights, weight_files
+from ..tasks import Recipe
+from ..tasks.fields import fields_from
 from .cards import checked_metrics, dataset_name, figures_of
 
 
@@ -116,7 +119,7 @@ def known_of_training(folder: Path, dataset: str | None, license: str | None) ->
     metrics = folder / "metrics.json" if _has_figures(folder) else None
     recipe = folder / "recipe.yaml" if (folder / "recipe.yaml").is_file() else None
     _, origin = checked_metrics(metrics) if metrics else ({}, {})
-    fields = read_yaml(recipe) if recipe else {}
+    fields = _known_fields(recipe) if recipe else {}
     dataset = dataset or _trained_on(fields, origin.get("dataset"))
     if metrics and not dataset and "dataset" not in origin:
         raise ValueError(
@@ -127,7 +130,16 @@ def known_of_training(folder: Path, dataset: str | None, license: str | None) ->
     return {"dataset": dataset, "license": license, "metrics": metrics, "recipe": recipe}
 
 
-def _trained_on(recipe: dict[str, Any], evaluated_on: str | None) -> str | None:
+def _known_fields(recipe: Path) -> dict[str, str]:
+    """What a recipe of any task says of dataset and licence."""
+    written = read_yaml(recipe)
+    try:
+        return fields_from(Recipe, {name: written.get(name) for name in ("dataset", "hub_license")})
+    except ValueError as error:
+        raise ValueError(f"{recipe}: {error}") from error
+
+
+def _trained_on(recipe: dict[str, str], evaluated_on: str | None) -> str | None:
     """The recipe's dataset, with an owner only if the run itself has noted that it is one of the Hub.
 
     Nobody can tell "data/photos" from a name on the Hub any more.
@@ -135,4 +147,4 @@ def _trained_on(recipe: dict[str, Any], evaluated_on: str | None) -> str | None:
     dataset = recipe.get("dataset")
     if not dataset or dataset == evaluated_on:
         return dataset
-    return dataset_name(str(dataset)).rpartition("/")[2]
+    return dataset_name(dataset).rpartition("/")[2]
