@@ -179,6 +179,14 @@ def _exchange(first: Path, second: Path) -> bool:
     return rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
 
 
+def share_files(folder: Path) -> None:
+    """Gives the files of a folder, which some libraries make for their owner alone, the permissions of any others."""
+    mode = 0o666 & ~_umask()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
