@@ -20,6 +20,8 @@ from safetensors import SafetensorError
 # What is being written has a hidden name with this end. It stays where a process is killed, and may be removed.
 PARTIAL = ".partial"
 
+_LONGEST_LINE = 1000  # of what libraries say, who quote files and answers of servers
+
 
 @contextmanager
 def atomic_folder(path: str | os.PathLike, keep_older: bool = True) -> Iterator[Path]:
@@ -129,8 +131,9 @@ def shipped_folder(name: str) -> Path:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, without line breaks, or its type where it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """What an error says, printable and not too long, or its type where it says nothing."""
+    text = printable(" ".join(str(error).split())) or type(error).__name__
+    return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]} ..."
 
 
 def printable(text: str | os.PathLike) -> str:

@@ -50,9 +50,9 @@ def auto_map(folder):
     return json.loads((folder / "config.json").read_text()).get("auto_map", {})
 
 
-def assert_loads_elsewhere(name, model, folder, **variables):
+def assert_loads_elsewhere(name, model, folder, environment=os.environ):
     Image.new("RGB", (40, 30), "tan").save(folder / "photo.png")
-    environment = os.environ | {"HF_MODULES_CACHE": str(folder / "modules")} | variables
+    environment = environment | {"HF_MODULES_CACHE": str(folder / "modules")}
     command = [sys.executable, "-c", CLASSIFY, name, folder / "photo.png", folder / "weights.pt"]
     result = subprocess.run(list(map(str, command)), env=environment, cwd=folder, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
@@ -119,7 +119,7 @@ def test_what_the_script_pushes_loads_elsewhere(tmp_path):
             assert {"config.json", "modeling_gpvit.py", "preprocessor_config.json"} <= commit.files.keys()
         assert "eval_results.json" in commit.files
         model = AutoModelForImageClassification.from_pretrained(tmp_path / "run")
-        assert_loads_elsewhere("you/trained", model, tmp_path, **environment)
+        assert_loads_elsewhere("you/trained", model, tmp_path, environment)
 
 
 # ---- permissions

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from huggingface_hub import ModelCard
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
 from ..files import read_json
 from ..plain_yaml import read_yaml
@@ -17,9 +18,24 @@ from ..tasks.fields import fields_from
 from .cards import checked_metrics, dataset_name, figures_of
 
 
+# Weights, and what says where some are, that others may load in place of those that are checked.
+_WEIGHTS = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "pytorch_model*.bin",
+    "pytorch_model*.bin.index.json",
+    "*.h5",
+    "*.msgpack",
+    "*.gguf",
+    "adapter_config.json",
+    "adapter_model.bin",
+)
+
+
 def check_hub_folder(folder: Path) -> None:
-    """That all is there with which others load the model, and nothing that lies elsewhere."""
+    """That all is there with which others load the model, no other weights, and nothing that lies elsewhere."""
     check_model_folder(folder)
+    _check_no_others(folder)
     inside = folder.resolve()
     outside = [path for path in uploaded_files(folder).values() if not path.resolve().is_relative_to(inside)]
     if outside:
@@ -35,6 +51,20 @@ def check_hub_folder(folder: Path) -> None:
             f"{folder} must be a folder of save_for_hub, but it lacks {', '.join(missing)}. `hf-gpvit push` adds what "
             "a folder of save_pretrained lacks."
         )
+
+
+def _check_no_others(folder: Path) -> None:
+    """That what others load from the folder are the weights that were checked."""
+    checked = (*weight_files(folder), SAFE_WEIGHTS_INDEX_NAME)
+    others = sorted(path.name for kind in _WEIGHTS for path in folder.glob(kind) if path.name not in checked)
+    if others:
+        raise ValueError(
+            f"{folder} has {others[0]} beside the weights that were checked ({checked[0]}), and would publish both: "
+            "remove what is not meant."
+        )
+    named = read_json(folder / "config.json").get("transformers_weights")
+    if named is not None:
+        raise ValueError(f"{folder / 'config.json'} must have no transformers_weights, got {named!r:.80}.")
 
 
 def uploaded_files(folder: Path) -> dict[str, Path]:
