@@ -6,7 +6,8 @@
         --output_dir outputs/classifier --num_train_epochs 30 --per_device_train_batch_size 64 --learning_rate 1e-3
 
 `--model` is a preset (random weights) or a folder or Hub name of a pretrained model. The fields of
-`transformers.TrainingArguments` are arguments too. The folder it leaves loads with `AutoModelForImageClassification`.
+`transformers.TrainingArguments` are arguments too. The folder it leaves loads with `AutoModelForImageClassification`,
+and so does what `--push_to_hub --hub_model_id you/model` puts on the Hub: with `trust_remote_code=True` anywhere.
 """
 
 from collections.abc import Callable
@@ -81,9 +82,11 @@ def main() -> None:
         processing_class=image_processor,
         compute_metrics=accuracy,
     )
+    # with the code beside it: of checkpoints, the Trainer pushes the model's own files alone
+    model.config.save_pretrained(training_arguments.output_dir)
     trainer.train(resume_from_checkpoint=training_arguments.resume_from_checkpoint)
-    trainer.save_model()
     trainer.save_metrics("eval", trainer.evaluate())
+    trainer.save_model()  # and with --push_to_hub pushes all that is there
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from transformers import HfArgumentParser
 from hf_gpvit.commands.ending import ending_errors, say
 from hf_gpvit.data import read_mask, read_rgb
 from hf_gpvit.data.folders import load_folder
-from hf_gpvit.data.loading import LoadedData, load_data
+from hf_gpvit.data.loading import LoadedData, load_data, public_name
 from hf_gpvit.files import atomic_folder, check_replaceable, json_text, printable, remove_tree, write_metrics
 from hf_gpvit.hub.folders import model_files
 from hf_gpvit.tasks import ImageClassification, Recipe, SemanticSegmentation
@@ -95,7 +95,8 @@ def load_parts(arguments: Arguments) -> tuple[LoadedData, str]:
         return load_data("shapes", TASKS[task]), task
     splits, names = load_folder(arguments.data, arguments.task and TASKS[arguments.task].name)
     task = next(word for word, task in TASKS.items() if task.target_column in splits["train"].features)
-    return LoadedData(splits["train"], splits["test"], names), task
+    source = {"dataset": public_name(arguments.data), "split": "test"}
+    return LoadedData(splits["train"], splits["test"], names, source), task
 
 
 def recipe_for(arguments: Arguments, data: LoadedData, task: str) -> Recipe:
@@ -121,14 +122,15 @@ def recipe_for(arguments: Arguments, data: LoadedData, task: str) -> Recipe:
 
 
 def train_into(folder: Path, recipe: Recipe, data: LoadedData) -> dict[str, float]:
-    """Trains, and leaves of the run only the model and its image processor."""
+    """Trains, and leaves of the run only the model with its code and its image processor."""
     run = folder / "run"
     try:
         metrics = train(replace(recipe, output_dir=str(run)), data)
     except TrainingStopped as error:  # its checkpoint goes too
         raise ValueError(f"{error.reason} Nothing was written.") from error
-    for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
-        (run / "last" / name).rename(folder / name)
+    for file in (run / "last").iterdir():
+        if file.name not in ("metrics.json", "recipe.yaml"):
+            file.rename(folder / file.name)
     remove_tree(run)
     return metrics
 
@@ -172,7 +174,7 @@ def run(arguments: Arguments) -> None:
         # in a process of its own: the folder must load with nothing of this one
         drawing = subprocess.run([sys.executable, Path(__file__).with_name("quickstart_picture.py"), folder])
         metrics["seconds"] = round(time.perf_counter() - start, 1)
-        write_metrics(folder / "metrics.json", metrics)
+        write_metrics(folder / "metrics.json", metrics | data.test_source)
     report(Path(arguments.output), metrics, TASKS[task].pipeline, len(data.test))
     if drawing.returncode:
         sys.exit(f"quickstart.py: {arguments.output} is there, but drawing what it sees failed: see above.")

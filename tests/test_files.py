@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_gpvit.files import atomic_folder, check_replaceable, one_line, printable, write_metrics
+from hf_gpvit.files import atomic_folder, check_replaceable, one_line, printable, read_json, write_metrics
 
 
 def write(folder, text="new"):
@@ -291,3 +291,30 @@ def test_what_nobody_sees_or_what_turns_lines_around_is_printed_as_escape(char):
 def test_errors_are_one_line_whatever_they_quote():
     assert one_line(ValueError("first:\n  a  b\x1b[2J\r\n")) == "first: a  b\\x1b[2J"
     assert one_line(KeyError()) == "KeyError"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b'{"a": NaN}', "NaN is no finite number"),
+        (b'{"a": [-Infinity]}', "-Infinity is no finite number"),
+        (b'{"a": 1e999}', "1e999 is no finite number"),
+        (b'{"a": 1, "b": 2, "a": 3}', "'a' is there more than once"),
+        (b'{"a": {"b": 1, "b": 1}}', "'b' is there more than once"),
+        (b'{"a": "\\ud800"}', "surrogates"),
+        (b'{"a": "\xff"}', "utf-8"),
+        (b"[" * 10**6, "recursion"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "digits"),
+    ],
+)
+def test_json_that_readers_take_differently(text, message, tmp_path):
+    (tmp_path / "a.json").write_bytes(text)
+    with pytest.raises(ValueError, match=f"a.json is no JSON: .*{message}") as raised:
+        read_json(tmp_path / "a.json")
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 400
+
+
+def test_metrics_can_be_read_again(tmp_path):
+    write_metrics(tmp_path / "a.json", {"a": 0.5, "b": float("nan"), "dataset": "d"})
+    assert read_json(tmp_path / "a.json") == {"a": 0.5, "b": None, "dataset": "d"}

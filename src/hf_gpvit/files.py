@@ -16,7 +16,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors import SafetensorError
 
 
@@ -33,6 +32,9 @@ _UNSEEN = re.compile(
 
 def _nothing(folder: Path) -> Iterable[str]:
     return ()
+
+
+_LONGEST_LINE = 1000  # of what libraries say, who quote files and answers of servers
 
 
 @contextmanager
@@ -131,7 +133,7 @@ def write_whole(path: str | os.PathLike, text: str) -> None:
 def write_metrics(path: str | os.PathLike, metrics: dict[str, float | str]) -> None:
     """Figures, and text that says where they come from, as JSON, written by `write_whole`.
 
-    NaN, which classes have that don't occur, is no JSON: it becomes null.
+    NaN, which classes have that don't occur, is no JSON: it becomes null. What is infinite is a ValueError.
     """
     record = {
         name: None if isinstance(value, float) and math.isnan(value) else value for name, value in metrics.items()
@@ -145,9 +147,14 @@ def json_text(value: Any) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Raises a ValueError that names the file unless it holds a JSON object."""
+    """Raises a ValueError that names the file unless it holds a JSON object: one that all readers take for the same.
+
+    Names that are there twice, NaN, infinite numbers and broken letters are none.
+    """
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        fields = json.loads(text, object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
+        json.dumps(fields, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {one_line(error)}") from error
     if not isinstance(fields, dict):
@@ -155,15 +162,19 @@ def read_json(path: Path) -> dict[str, Any]:
     return fields
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Raises a ValueError that names the file unless it holds a YAML mapping, or nothing."""
-    try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is no YAML: {one_line(error)}") from error
-    if not isinstance(fields, dict):
-        raise ValueError(f"{path} must hold a mapping from names to values, got {fields!r:.80}.")
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{max(names, key=names.count)!r:.80} is there more than once")
     return fields
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text:.40} is no finite number")
+    return number
 
 
 def shipped_folder(name: str) -> Path:
@@ -173,9 +184,10 @@ def shipped_folder(name: str) -> Path:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, on one line and as `printable` makes it, or its type where it says nothing."""
+    """What an error says, on one line, printable and not too long, or its type where it says nothing."""
     lines = (line.strip() for line in str(error).split("\n"))
-    return printable(" ".join(filter(None, lines))) or type(error).__name__
+    text = printable(" ".join(filter(None, lines))) or type(error).__name__
+    return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]} ..."
 
 
 def printable(text: Any) -> str:
@@ -260,6 +272,14 @@ def _files(root: Path) -> Iterator[str]:
     for folder, folders, files in os.walk(root):
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         yield from (Path(folder, name).relative_to(root).as_posix() for name in sorted(files + links))
+
+
+def share_files(folder: Path) -> None:
+    """Gives the files of a folder, which some libraries make for their owner alone, the permissions of any others."""
+    mode = 0o666 & ~_umask()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
 
 
 def _umask() -> int:

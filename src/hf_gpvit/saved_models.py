@@ -7,9 +7,11 @@ A model is a folder or a name on the Hub. No code in it is ever run.
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from huggingface_hub import constants
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from transformers import (
@@ -45,12 +47,8 @@ def read_config(model: str | os.PathLike) -> PreTrainedConfig:
         OSError: There is none, or it is no JSON.
         ValueError: It is not one of a model that transformers knows, or a field is wrong; the message names it.
     """
-    try:
+    with reading("config.json", model):
         config = AutoConfig.from_pretrained(model, trust_remote_code=False)
-    except OSError:
-        raise
-    except Exception as error:  # a wrong entry can break transformers anywhere
-        raise ValueError(f"The config.json of {model} can't be used: {one_line(error)}") from error
     names = config.architectures or []
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise ValueError(f"The config.json of {model} can't be used: architectures must be a list, got {names!r:.80}.")
@@ -122,10 +120,8 @@ def load_model(model: str | os.PathLike, task: str) -> PreTrainedModel:
     """
     _check_folder(Path(model))
     options = {"trust_remote_code": False, "output_loading_info": True}
-    try:
+    with reading("weights", model):
         loaded, loading = TASKS[task].auto_class.from_pretrained(model, **options)
-    except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"The weights of {model} can't be loaded: {one_line(error)}") from error
     missing = sorted(loading["missing_keys"])
     if missing:
         raise ValueError(
@@ -144,14 +140,10 @@ def load_image_processor(model: str | os.PathLike) -> BaseImageProcessor:
             fields is out of range. The message names it.
     """
     num_channels = getattr(read_config(model), "num_channels", None)
-    try:
+    with reading("preprocessor_config.json", model):
         image_processor = AutoImageProcessor.from_pretrained(model, trust_remote_code=False)
         check_image_processor(image_processor)
         found = _tried(image_processor)
-    except OSError:
-        raise
-    except Exception as error:  # a wrong entry can break it anywhere
-        raise ValueError(f"The preprocessor_config.json of {model} can't be used: {one_line(error)}") from error
     if num_channels not in (None, found):
         raise ValueError(
             f"The image processor of {model} makes {found} channels of a picture, but its model takes {num_channels} "
@@ -169,6 +161,23 @@ def _tried(image_processor: BaseImageProcessor) -> int:
     if not (pixel_values.abs() <= MAX_PIXEL_VALUE).all():
         raise ValueError(f"it makes pixel values beyond {MAX_PIXEL_VALUE:g} or not finite.")
     return pixel_values.shape[1]
+
+
+@contextmanager
+def reading(part: str, model: str | os.PathLike) -> Iterator[None]:
+    """Errors of transformers on one line, which says what of which model is not as it should be, and where it is.
+
+    Raises:
+        OSError: It is not there, or no JSON.
+        ValueError: All else, since a wrong entry can break transformers anywhere.
+    """
+    where = str(model) if os.path.exists(model) else f"{model} ({constants.ENDPOINT})"
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"The {part} of {where} can't be read: {one_line(error)}") from error
+    except Exception as error:
+        raise ValueError(f"The {part} of {where} can't be used: {one_line(error)}") from error
 
 
 def _check_folder(folder: Path) -> None:
@@ -233,6 +242,20 @@ def check_finite(weights: Iterable[tuple[str, torch.Tensor]], model: str | os.Pa
     for name, value in weights:
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(f"The weights of {model} are broken: {name} has numbers that are not finite.")
+
+
+def check_same(folder: Path, model: PreTrainedModel) -> None:
+    """Raises a ValueError unless a model that was loaded from `folder` has the weights of the safetensors files in it.
+
+    Others may be there too, such as distributed checkpoints, which transformers would rather take.
+    """
+    loaded = model.state_dict()
+    for name, value in read_weights(folder):
+        if name in loaded and not loaded[name].equal(value.to(loaded[name])):
+            raise ValueError(
+                f"{folder} has {name} twice: what from_pretrained loads is not what is in {weight_files(folder)[0]}. "
+                "Remove the weights that are not meant."
+            )
 
 
 def read_weights(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:

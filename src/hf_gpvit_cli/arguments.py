@@ -43,8 +43,8 @@ TRAIN = """Trains a classifier or a segmentor by a recipe, on Accelerate.
     accelerate launch --module hf_gpvit_cli train --config imagenet1k/gpvit-l1 --output_dir runs/l1
 
 A recipe is a YAML file of fields; all fields are options too, which override the file: %(prog)s --task TASK --help
-lists them. `task` is in the file or given. `--resume` goes on with the run in `--output_dir`. What it leaves there,
-best/ above all, loads with the Auto classes and `pipeline`.
+lists them. `task` is in the file or given. Text that begins with two dashes can be in a file only. `--resume` goes on
+with the run in `--output_dir`. What it leaves there, best/ above all, loads with the Auto classes and `pipeline`.
 """
 
 
@@ -178,9 +178,17 @@ def push(arguments: Sequence[str], prog: str) -> Namespace:
     return parser.parse_args(arguments)
 
 
+class _Parser(ArgumentParser):
+    """Its options begin with two dashes, but for -h: other words with one are values, such as a class "-a"."""
+
+    def _parse_optional(self, arg_string: str):
+        is_value = arg_string[:2] != "--" and arg_string not in self._option_string_actions
+        return None if is_value else super()._parse_optional(arg_string)
+
+
 def _parser(description: str, prog: str, **options) -> ArgumentParser:
     """A parser that shows `description` line by line, with `%(prog)s` in it replaced, and takes whole options only."""
-    return ArgumentParser(
+    return _Parser(
         prog=prog,
         description=description,
         formatter_class=RawDescriptionHelpFormatter,

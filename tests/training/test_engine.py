@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import signal
+import stat
 from dataclasses import replace
 
 import datasets
@@ -77,6 +78,7 @@ def test_what_a_run_leaves(classification, tmp_path):
     run = tmp_path / "run"
     names = {path.name for path in run.iterdir()}
     assert names == {"best", "last", "checkpoints", "recipe.yaml", "log.jsonl", "curves.png"}
+    assert len({stat.S_IMODE(path.stat().st_mode) for path in run.rglob("*") if path.is_file()}) == 1
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["step-00000003", "step-00000006"]
     records = read_log(run / "log.jsonl")
     steps = [record["step"] for record in records if "loss" in record]

@@ -2,18 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders for the Hub: weights, config, image processor, model code and a card, loadable without this package."""
 
-import copy
-import inspect
 import os
 import shutil
 from pathlib import Path
 
 from transformers import BaseImageProcessor, PreTrainedModel
-from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from ..files import atomic_folder, check_replaceable, write_metrics
-from ..registration import MODEL_CLASSES
 from ..tasks import image_processor_for
 from .cards import checked_metrics, checked_model, model_card
 from .onnx_export import export_onnx
@@ -105,11 +101,6 @@ def save_for_hub(
         if onnx:
             export_onnx(model, new / ONNX)
         model.save_pretrained(new, max_shard_size=max_shard_size)
-        config = copy.deepcopy(model.config)
-        config.auto_map = _auto_map(model)
-        config.save_pretrained(new)
-        for file in _code_files(model):
-            shutil.copyfile(file, new / file.name)
         image_processor.save_pretrained(new)
         card.save(new / "README.md")
         if metrics is not None:
@@ -122,16 +113,3 @@ def save_for_hub(
 def model_files(folder: Path) -> tuple[str, ...]:
     """Names and patterns of what this package leaves in the folder of a model; nothing where there is no model."""
     return (*_FILES, *OPTIONAL_FILES) if (folder / "config.json").is_file() else ()
-
-
-def _auto_map(model: PreTrainedModel) -> dict[str, str]:
-    """All Auto classes, since `save_pretrained` on its own would name that of `model` only."""
-    classes = {auto_class.__name__: cls for auto_class, cls in MODEL_CLASSES[type(model.config)].items()}
-    classes = {"AutoConfig": type(model.config)} | classes
-    return {name: f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}" for name, cls in classes.items()}
-
-
-def _code_files(model: PreTrainedModel) -> list[Path]:
-    """The file that defines `model`, and all that it imports of ours."""
-    file = inspect.getfile(type(model))
-    return [Path(path) for path in {file, *get_relative_import_files(file)}]

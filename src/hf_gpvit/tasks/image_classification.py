@@ -56,7 +56,7 @@ class ClassificationRecipe(Recipe):
 
     def __post_init__(self):
         super().__post_init__()
-        self._require("image_size", self.image_size is None or self.image_size >= 1, "at least 1")
+        self._require_sides("image_size")
         ratio = self.test_crop_ratio
         self._require("test_crop_ratio", ratio is None or 0 < ratio <= 1, "in (0, 1]")
         for name in ("mixup_alpha", "cutmix_alpha"):

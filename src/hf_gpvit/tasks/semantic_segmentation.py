@@ -29,6 +29,7 @@ from ..inference.pictures import MASK, OVERLAY
 from ..inference.segmentation import SegmentationSettings, segment
 from ..inference.visualize import color_palette, label_set_palette, overlay_segmentation
 from ..metrics.confusion_matrix import ConfusionMatrix
+from ..models.configuration_base import MAX_SIDE
 from ..models.inputs import usual_ignore_index
 from .base import Task
 from .recipe import Recipe, option
@@ -134,10 +135,15 @@ class SegmentationRecipe(Recipe):
 
     def __post_init__(self):
         super().__post_init__()
-        self._require("crop_size", self.crop_size >= 1, "at least 1")
-        sides, scales = self.resize_size, self.scale_range
-        self._require("resize_size", len(sides) == 2 and 1 <= sides[0] <= sides[1], "(shorter, longer) side")
+        self._require_sides("crop_size", "test_size_divisor", "test_window_size", "test_window_stride")
+        sides, scales, factors = self.resize_size, self.scale_range, self.test_scales
+        limits = f"(shorter, longer) side of at most {MAX_SIDE}"
+        self._require("resize_size", len(sides) == 2 and 1 <= sides[0] <= sides[1] <= MAX_SIDE, limits)
         self._require("scale_range", len(scales) == 2 and 0 < scales[0] <= scales[1], "(least, greatest) factor")
+        self._require("test_scales", len(factors) > 0 and min(factors) > 0, "at least one factor greater than 0")
+        for name in ("scale_range", "test_scales"):
+            largest = sides[1] * max(getattr(self, name))
+            self._require(name, largest <= MAX_SIDE, f"such that resize_size={sides} gets sides of at most {MAX_SIDE}")
         self._require("max_category_ratio", 0 < self.max_category_ratio <= 1, "in (0, 1]")
 
     @property

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import load
 from safetensors import SafetensorError
 
-from ..files import PARTIAL, one_line, remove_partial, remove_tree
+from ..files import PARTIAL, one_line, remove_partial, remove_tree, share_files
 
 
 _NAME = re.compile(r"step-(\d+)")
@@ -91,6 +91,7 @@ class Checkpoints:
 
     def _write(self, folder: Path) -> None:
         self.accelerator.save_state(str(folder))
+        share_files(folder)
         if self.loader is not None:
             torch.save(self.loader.state_dict(), folder / self.loader_file)
 
