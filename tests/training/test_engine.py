@@ -76,7 +76,7 @@ def test_what_a_run_leaves(classification, tmp_path):
     metrics = train(replace(classification, mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1, max_grad_norm=1.0))
     run = tmp_path / "run"
     names = {path.name for path in run.iterdir()}
-    assert names == {"best", "last", "checkpoints", "recipe.yaml", "log.jsonl", "curves.png"}
+    assert names == {"best", "last", "checkpoints", "recipe.yaml", "data.json", "log.jsonl", "curves.png", ".lock"}
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["step-00000003", "step-00000006"]
     records = read_log(run / "log.jsonl")
     steps = [record["step"] for record in records if "loss" in record]
@@ -337,7 +337,7 @@ def test_resuming_with_another_recipe_is_refused(classification):
         ({"dataset": "no/such"}, "no/such"),
         ({"model": "no-such-model"}, "no-such-model"),
         ({"stripe_widths": [1, 2, 7, 7]}, "stripe_widths"),
-        ({"model_fields": {"no_such": 1}, "dataset": "no/such"}, "has no no_such; it has .*mlp_ratio"),
+        ({"model_fields": {"no_such": 1}, "dataset": "no/such"}, "has no 'no_such'; it has .*mlp_ratio"),
     ],
 )
 def test_mistakes_end_before_anything_is_written(classification, tmp_path, fields, message):
@@ -430,6 +430,8 @@ def test_a_run_goes_on_by_its_saved_recipe(classification, tmp_path):
     recipe = load_recipe(type(classification), path, ["--resume"])
     train(recipe)
     path.write_text(path.read_text().replace("model_fields:\n  initializer_range: 0.1\n", ""))
+    for name in ("recipe.yaml", "manifest.json"):
+        (tmp_path / "run/checkpoints/step-00000001" / name).unlink()
     with pytest.raises(ValueError, match=r"model_fields=\{\}: it can't go on with model_fields=\{'init"):
         train(recipe)
     train(replace(recipe, model_fields={}))
