@@ -5,8 +5,6 @@
 import json
 import math
 import multiprocessing
-import os
-import signal
 from dataclasses import replace
 
 import datasets
@@ -20,6 +18,7 @@ from colored_photos import COLORS
 from families import FAMILIES, GPVIT
 from hf_gpvit.training import SegmentationRecipe, TrainingStopped, engine, load_recipe, train
 from hf_gpvit.training.run_log import read_log
+from short_runs import ask_to_end, rates_and_norms, stop_at
 
 
 # what metrics.json says of the figures
@@ -136,24 +135,6 @@ def test_averaged_weights_are_saved(classification, tmp_path):
     assert not torch.equal(averaged[name], one[name])
 
 
-def stop_at(monkeypatch, step, action):
-    """Does `action` after the loss of `step`."""
-    task = engine.TASKS["image-classification"]
-    loss, calls = task.loss, []
-
-    def acting(*arguments):
-        value = loss(*arguments)
-        calls.append(value)
-        return action(value) if len(calls) == step else value
-
-    monkeypatch.setattr(task, "loss", acting)
-
-
-def ask_to_end(loss):
-    os.kill(os.getpid(), signal.SIGTERM)
-    return loss
-
-
 @pytest.mark.parametrize(
     "fields",
     [{}, {"ema_decay": 0.9, "mixup_alpha": 0.8, "num_workers": 1}, {"drop_path_rate": 0.5, "batch_size": 2}],
@@ -217,20 +198,6 @@ def test_a_full_disk_keeps_the_former_checkpoint(classification, tmp_path, monke
     with pytest.raises(OSError, match="step-00000006"):
         train(classification)
     assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["step-00000003"]
-
-
-def rates_and_norms(monkeypatch):
-    """Lists that fill with the learning rates and the gradient's norm of each step that AdamW does."""
-    seen, step = [], torch.optim.AdamW.step
-
-    def seeing(optimizer, *arguments, **keywords):
-        gradients = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
-        norm = torch.nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None]).item()
-        seen.append(([group["lr"] for group in optimizer.param_groups], norm))
-        return step(optimizer, *arguments, **keywords)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", seeing)
-    return seen
 
 
 def test_warm_up_schedule_head_and_clipping_reach_the_optimizer(classification, tmp_path, monkeypatch):
@@ -362,20 +329,6 @@ def test_a_corrupt_picture_is_named_or_counted(classification, photos, tmp_path)
         train(replace(recipe, output_dir=str(tmp_path / "failed")))
     train(replace(recipe, skip_corrupt=True))
     assert read_log(tmp_path / "run/log.jsonl")[0]["num_corrupt"] == 2  # in each of two epochs
-
-
-@pytest.fixture(scope="module")
-def parquet(photos, tmp_path_factory):
-    """The classification photos as a folder of parquet files, four of them to train on."""
-    root = tmp_path_factory.mktemp("parquet")
-    files = sorted((photos / "classification/train").rglob("*.png"))
-    columns = {"image": [str(file) for file in files], "label": [file.parent.name for file in files]}
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(COLORS))})
-    samples = datasets.Dataset.from_dict(columns, features=features)
-    samples.to_parquet(root / "test-00000-of-00001.parquet")
-    for index in range(4):
-        samples.shard(4, index).to_parquet(root / f"train-{index:05d}-of-00004.parquet")
-    return root
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
