@@ -256,18 +256,78 @@ def test_epochs_differ_in_order_and_augmentation(classification, monkeypatch):
     assert not any(torch.equal(one, other) for i, one in enumerate(pictures) for other in pictures[:i])
 
 
-def test_weights_that_are_not_finite_are_not_saved(classification, tmp_path, monkeypatch):
-    step, calls = torch.optim.AdamW.step, []
+def break_at(monkeypatch, step, name, value=math.nan):
+    """Puts a number into a weight or statistic of the model that is trained, after this step of the optimizer."""
+    follow, models = engine.Weights.follow, []
+    optimize, calls = torch.optim.AdamW.step, []
+
+    def following(weights, model):
+        follow(weights, model)
+        models.append(weights.trained)
 
     def breaking(optimizer, *arguments, **keywords):
-        step(optimizer, *arguments, **keywords)
+        optimize(optimizer, *arguments, **keywords)
         calls.append(optimizer)
-        if len(calls) == 6:  # the last one: its loss was finite
-            optimizer.param_groups[0]["params"][0].data.fill_(math.nan)
+        if len(calls) == step:
+            models[0].state_dict()[name].view(-1)[-1] = value
 
+    monkeypatch.setattr(engine.Weights, "follow", following)
     monkeypatch.setattr(torch.optim.AdamW, "step", breaking)
-    with pytest.raises(TrainingStopped, match=r"after step 6.*step-00000003 is kept"):
+
+
+BROKEN = ("gpvit.layers.0.mlp.fc1.weight", "gpvit.embeddings.stem.0.batch_norm.running_var")
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("ema_decay", [0.0, 0.5])
+def test_weights_that_are_not_finite_are_neither_evaluated_nor_saved(
+    classification, tmp_path, monkeypatch, name, value, ema_decay
+):
+    """Those of the last step, whose loss was finite; they are named."""
+    figures = iter([0.5, 0.9])
+    monkeypatch.setattr(engine, "evaluate_model", lambda *_, **__: {"accuracy": next(figures)})
+    break_at(monkeypatch, 6, name, value)
+    with pytest.raises(TrainingStopped, match=rf"after step 6: {name} is the first.*step-00000003 is kept"):
+        train(replace(classification, ema_decay=ema_decay))
+    assert next(figures) == 0.9
+    assert json.loads((tmp_path / "run/best/metrics.json").read_text())["step"] == 3
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run/best").values())
+    assert not (tmp_path / "run/last").exists()
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["step-00000003"]
+
+
+def test_a_checkpoint_between_evaluations_is_checked_too(classification, tmp_path, monkeypatch):
+    break_at(monkeypatch, 2, BROKEN[0])
+    monkeypatch.setattr(engine.TASKS["image-classification"], "loss", constant_loss)
+    with pytest.raises(TrainingStopped, match=f"after step 2: {BROKEN[0]} is the first.*There is no checkpoint yet"):
+        train(replace(classification, save_steps=2))
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+def test_a_model_that_begins_with_infinite_weights_is_refused(classification, tmp_path, monkeypatch):
+    """Whatever made it; those of saved models are refused when they are loaded."""
+    build = engine.build_training_model
+
+    def spoiled(*arguments):
+        model = build(*arguments)
+        model.classifier.bias.data.fill_(math.inf)
+        return model
+
+    monkeypatch.setattr(engine, "build_training_model", spoiled)
+    with pytest.raises(ValueError, match=r"weights of .*gpvit' are broken: classifier\.bias is not finite"):
         train(classification)
+    assert not (tmp_path / "run/best").exists()
+
+
+@pytest.mark.parametrize("figure", [math.nan, math.inf])
+def test_a_main_figure_that_is_not_finite_ends_the_run(classification, tmp_path, monkeypatch, figure):
+    """Such as that of masks without any class."""
+    figures = iter([0.5, figure])
+    monkeypatch.setattr(engine, "evaluate_model", lambda *_, **__: {"mean_iou": next(figures)})
+    with pytest.raises(TrainingStopped, match=rf"after step 6 gave mean_iou={figure}.*eval_split.*step-00000003 is k"):
+        train(classification)
+    assert json.loads((tmp_path / "run/best/metrics.json").read_text())["step"] == 3
 
 
 def test_a_tracker_that_is_not_there_is_named(classification):
