@@ -183,7 +183,7 @@ def check_run(run: Path) -> None:
     for path in checkpoints:
         assert load_file(path / "model.safetensors")
         torch.load(path / "optimizer.bin")
-    hidden = [path for folder in (run, run / "checkpoints") for path in folder.glob(".*")]
+    hidden = [path for folder in (run, run / "checkpoints") for path in folder.glob(".*") if path.name != ".lock"]
     assert all(path.name.endswith(".partial") for path in hidden)
 
 
