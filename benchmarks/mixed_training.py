@@ -19,6 +19,8 @@ from hf_gpvit.data.shapes import CLASS_NAMES, SCENE_NAMES, load_shapes
 from hf_gpvit.tasks.recipe import Recipe
 from hf_gpvit.training import ClassificationRecipe, SegmentationRecipe, TrainingStopped, train
 from hf_gpvit.training.engine import Engine
+from hf_gpvit.training.materials import build_accelerator
+from hf_gpvit.training.run_folder import RunFolder
 from monitor import Monitor
 
 
@@ -45,7 +47,8 @@ def run_training(monitor: Monitor, folder: Path, seed: int) -> None:
     )
     other = partial(short_run, data, folder / "short", random)
     try:
-        LongRun(recipe, monitor, random, other).run()
+        with RunFolder(recipe, build_accelerator(recipe)) as run:
+            LongRun(run, monitor, random, other).run()
     except TrainingStopped:
         if not monitor.is_over:  # it asks for it when the time is over
             raise
@@ -58,8 +61,8 @@ class LongRun(Engine):
     behind piles up by the short ones.
     """
 
-    def __init__(self, recipe: Recipe, monitor: Monitor, random: Random, other: Callable[[], object]):
-        super().__init__(recipe)
+    def __init__(self, folder: RunFolder, monitor: Monitor, random: Random, other: Callable[[], object]):
+        super().__init__(folder)
         self.monitor, self.random, self.other = monitor, random, other
 
     def _train_on(self, batch: dict[str, torch.Tensor]) -> None:

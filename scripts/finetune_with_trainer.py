@@ -6,14 +6,20 @@
         --output_dir outputs/classifier --num_train_epochs 30 --per_device_train_batch_size 64 --learning_rate 1e-3
 
 `--model` is a preset (random weights) or a folder or Hub name of a pretrained model. The fields of
-`transformers.TrainingArguments` are arguments too. The folder it leaves loads with `AutoModelForImageClassification`.
+`transformers.TrainingArguments` are arguments too. The folder it leaves loads with `AutoModelForImageClassification`,
+and so does what `--push_to_hub --hub_model_id you/model` puts on the Hub: with `trust_remote_code=True` anywhere.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
-from transformers import HfArgumentParser, Trainer, TrainingArguments, set_seed
+import numpy as np
+import torch
+from datasets import Image
+from transformers import BaseImageProcessor, EvalPrediction, HfArgumentParser, Trainer, TrainingArguments, set_seed
 
-from hf_gpvit.data import image_processor_for, to_rgb
+from hf_gpvit.data import image_processor_for, read_rgb
 from hf_gpvit.data.loading import load_data
 from hf_gpvit.data.transforms import ClassificationTransform
 from hf_gpvit.tasks import ImageClassification
@@ -33,9 +39,25 @@ class Arguments:
     eval_split: str = field(default="test", metadata={"help": "Split to evaluate on."})
 
 
+# These belong to the module, where workers find them that are spawned: `--dataloader_num_workers`.
+
+
+def training_batch(augment: Callable, batch: dict[str, list]) -> dict[str, list]:
+    return {"labels": batch["label"], "pixel_values": [augment(read_rgb(image)) for image in batch["image"]]}
+
+
+def evaluation_batch(image_processor: BaseImageProcessor, batch: dict[str, list]) -> dict[str, list | torch.Tensor]:
+    images = [read_rgb(image) for image in batch["image"]]
+    return {"labels": batch["label"]} | image_processor(images, return_tensors="pt")
+
+
+def accuracy(prediction: EvalPrediction) -> dict[str, float]:
+    return {"accuracy": float(np.mean(prediction.predictions.argmax(-1) == prediction.label_ids))}
+
+
 def main() -> None:
     arguments, training_arguments = HfArgumentParser((Arguments, TrainingArguments)).parse_args_into_dataclasses()
-    training_arguments.remove_unused_columns = False  # the transforms below make the columns that the model takes
+    training_arguments.remove_unused_columns = False  # the transforms make the columns that the model takes
     set_seed(training_arguments.seed)
     task = ImageClassification
     data = load_data(
@@ -50,28 +72,21 @@ def main() -> None:
     image_size = arguments.image_size or model.config.image_size
     image_processor = image_processor_for(model, image_size)
     augment = ClassificationTransform(image_processor, image_size, crop_scale=(0.5, 1.0))
-
-    def train_transform(batch):
-        return {"labels": batch["label"], "pixel_values": [augment(to_rgb(image)) for image in batch["image"]]}
-
-    def eval_transform(batch):
-        images = [to_rgb(image) for image in batch["image"]]
-        return {"labels": batch["label"]} | image_processor(images, return_tensors="pt")
-
-    def accuracy(prediction):
-        return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
-
+    # `datasets` leaves the files alone, so that `read_rgb` reads them
+    train, test = (part.cast_column("image", Image(decode=False)) for part in (data.train, data.test))
     trainer = Trainer(
         model,
         training_arguments,
-        train_dataset=data.train.with_transform(train_transform),
-        eval_dataset=data.test.with_transform(eval_transform),
+        train_dataset=train.with_transform(partial(training_batch, augment)),
+        eval_dataset=test.with_transform(partial(evaluation_batch, image_processor)),
         processing_class=image_processor,
         compute_metrics=accuracy,
     )
+    # with the code beside it: of checkpoints, the Trainer pushes the model's own files alone
+    model.config.save_pretrained(training_arguments.output_dir)
     trainer.train(resume_from_checkpoint=training_arguments.resume_from_checkpoint)
-    trainer.save_model()
     trainer.save_metrics("eval", trainer.evaluate())
+    trainer.save_model()  # and with --push_to_hub pushes all that is there
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@
     python scripts/quickstart.py --data my-photos         # own pictures, see docs/fine-tune-on-my-folder.md
 
 What it leaves is a folder with the model, its image processor, its figures on unseen pictures (metrics.json), a few of
-these pictures (samples/) and the picture. The folder appears whole or not at all; an older one is moved aside.
+these pictures (samples/) and the picture. The folder appears whole or not at all; what the quickstart left there
+before is moved aside, anything else only with --overwrite.
 """
 
-import json
 import math
 import subprocess
 import sys
@@ -19,14 +19,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from datasets import Dataset
+from datasets import Dataset, Image
 from transformers import HfArgumentParser
 
-from hf_gpvit.commands.ending import ending_errors
-from hf_gpvit.data import to_rgb
+from hf_gpvit.commands.ending import ending_errors, say
+from hf_gpvit.data import read_mask, read_rgb
 from hf_gpvit.data.folders import load_folder
-from hf_gpvit.data.loading import LoadedData, load_data
-from hf_gpvit.files import atomic_folder, remove_tree, write_metrics
+from hf_gpvit.data.loading import LoadedData, load_data, public_name
+from hf_gpvit.files import atomic_folder, check_replaceable, json_text, printable, remove_tree, write_metrics
+from hf_gpvit.hub.folders import model_files
 from hf_gpvit.tasks import ImageClassification, Recipe, SemanticSegmentation
 from hf_gpvit.training import TrainingStopped, load_recipe, train
 from hf_gpvit.training.building import config_of
@@ -74,6 +75,7 @@ class Arguments:
         metadata={"help": "Least part of a picture that a training crop shows; by default 0.5 of own ones."},
     )
     seed: int = field(default=0, metadata={"help": "Of the weights, the order and the crops."})
+    overwrite: bool = field(default=False, metadata={"help": "Move aside whatever is in the folder to write."})
 
     def __post_init__(self):
         for name in ("image_size", "num_train_epochs", "batch_size"):
@@ -93,7 +95,8 @@ def load_parts(arguments: Arguments) -> tuple[LoadedData, str]:
         return load_data("shapes", TASKS[task]), task
     splits, names = load_folder(arguments.data, arguments.task and TASKS[arguments.task].name)
     task = next(word for word, task in TASKS.items() if task.target_column in splits["train"].features)
-    return LoadedData(splits["train"], splits["test"], names), task
+    source = {"dataset": public_name(arguments.data), "split": "test"}
+    return LoadedData(splits["train"], splits["test"], names, source), task
 
 
 def recipe_for(arguments: Arguments, data: LoadedData, task: str) -> Recipe:
@@ -119,49 +122,59 @@ def recipe_for(arguments: Arguments, data: LoadedData, task: str) -> Recipe:
 
 
 def train_into(folder: Path, recipe: Recipe, data: LoadedData) -> dict[str, float]:
-    """Trains, and leaves of the run only the model and its image processor."""
+    """Trains, and leaves of the run only the model with its code and its image processor."""
     run = folder / "run"
     try:
         metrics = train(replace(recipe, output_dir=str(run)), data)
     except TrainingStopped as error:  # its checkpoint goes too
         raise ValueError(f"{error.reason} Nothing was written.") from error
-    for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
-        (run / "last" / name).rename(folder / name)
+    for file in (run / "last").iterdir():
+        if file.name not in ("metrics.json", "recipe.yaml"):
+            file.rename(folder / file.name)
     remove_tree(run)
     return metrics
+
+
+def quickstart_files(folder: Path) -> tuple[str, ...]:
+    """What it leaves, as patterns."""
+    files = model_files(folder)
+    return (*files, "samples/*", "picture.png") if files else ()
 
 
 def save_samples(folder: Path, test_set: Dataset, names: list[str]) -> None:
     """Some test pictures with their truth, for the picture and to play with."""
     folder.mkdir()
     samples = []
+    for column in {"image", "annotation"} & set(test_set.column_names):
+        test_set = test_set.cast_column(column, Image(decode=False))
     # evenly spread, because a folder's pictures are sorted by class
     count = min(NUM_SAMPLES, len(test_set))
     for number, row in enumerate(test_set.select([index * len(test_set) // count for index in range(count)]), start=1):
         sample = {"image": f"{number}.png"}
-        to_rgb(row["image"]).save(folder / sample["image"])
+        read_rgb(row["image"]).save(folder / sample["image"])
         if "annotation" in row:
             sample["annotation"] = f"{number}-annotation.png"
-            row["annotation"].save(folder / sample["annotation"])
+            read_mask(row["annotation"]).save(folder / sample["annotation"])
         else:
             sample["label"] = names[row["label"]]
         samples.append(sample)
-    (folder / "samples.json").write_text(json.dumps(samples, indent=2), encoding="utf-8")
+    (folder / "samples.json").write_text(json_text(samples), encoding="utf-8")
 
 
 def run(arguments: Arguments) -> None:
+    check_replaceable(arguments.output, arguments.overwrite, quickstart_files)
     start = time.perf_counter()
     data, task = load_parts(arguments)
     recipe = recipe_for(arguments, data, task)
     classes, pictures = len(data.class_names), len(data.train)
-    print(f"{recipe.model} learns {recipe.task} of {classes} classes from {pictures} pictures.")
-    with atomic_folder(arguments.output) as folder:
+    say(f"{printable(recipe.model)} learns {recipe.task} of {classes} classes from {pictures} pictures.")
+    with atomic_folder(arguments.output, arguments.overwrite, quickstart_files) as folder:
         metrics = train_into(folder, recipe, data)
         save_samples(folder / "samples", data.test, data.class_names)
         # in a process of its own: the folder must load with nothing of this one
         drawing = subprocess.run([sys.executable, Path(__file__).with_name("quickstart_picture.py"), folder])
         metrics["seconds"] = round(time.perf_counter() - start, 1)
-        write_metrics(folder / "metrics.json", metrics)
+        write_metrics(folder / "metrics.json", metrics | data.test_source)
     report(Path(arguments.output), metrics, TASKS[task].pipeline, len(data.test))
     if drawing.returncode:
         sys.exit(f"quickstart.py: {arguments.output} is there, but drawing what it sees failed: see above.")
@@ -169,7 +182,7 @@ def run(arguments: Arguments) -> None:
 
 def report(output: Path, metrics: dict[str, float], task: str, num_pictures: int) -> None:
     name, value = next(iter(metrics.items()))
-    print(
+    say(
         f"""
 {name} {value:.3f} on {num_pictures} unseen pictures, after {metrics["seconds"]:.0f} seconds in all
 
@@ -178,9 +191,9 @@ def report(output: Path, metrics: dict[str, float], task: str, num_pictures: int
 
 Use it from Python:
 
-import hf_gpvit
+from hf_gpvit.data import read_rgb
 from transformers import pipeline
-print(pipeline("{task}", model="{output.as_posix()}")("{(output / "samples/1.png").as_posix()}"))"""
+print(pipeline("{task}", model="{output.as_posix()}")(read_rgb("{(output / "samples/1.png").as_posix()}")))"""
     )
 
 

@@ -25,6 +25,7 @@ from transformers import (
     pipeline,
 )
 
+from hf_gpvit.data import read_mask, read_rgb
 from hf_gpvit.data.masks import annotation_ids
 from hf_gpvit.inference import group_heatmaps, overlay_segmentation, side_by_side
 
@@ -38,7 +39,7 @@ def draw_segmentation(predict: ImageSegmentationPipeline, image: Image.Image, tr
     prediction = np.full((image.height, image.width), config.semantic_loss_ignore_index)
     for segment in predict(image):
         prediction[np.asarray(segment["mask"]) > 0] = config.label2id[segment["label"]]
-    annotation = annotation_ids(Image.open(truth)).numpy()
+    annotation = annotation_ids(read_mask(truth)).numpy()
     # at the size at which they are shown, so that the legend is not enlarged with them
     shown = image.resize((round(image.width * HEIGHT / image.height), HEIGHT), Image.Resampling.BICUBIC)
     prediction, annotation = (
@@ -91,7 +92,7 @@ def main() -> None:
     samples = json.loads((folder / "samples/samples.json").read_text(encoding="utf-8"))
     panels = {}
     for number, sample in enumerate(samples, start=1):
-        image = Image.open(folder / "samples" / sample["image"]).convert("RGB")
+        image = read_rgb(folder / "samples" / sample["image"])
         truth = folder / "samples" / sample["annotation"] if "annotation" in sample else sample["label"]
         row = draw(predict, image, truth) | draw_groups(predict, image)
         panels |= {f"{number}: {title}": panel for title, panel in row.items()}

@@ -16,10 +16,14 @@ from PIL import Image
 import hf_gpvit
 import hf_gpvit_cli
 from families import GPVIT
+from hf_gpvit.commands import train as train_command
+from hf_gpvit.commands.train import parse_recipe
 from hf_gpvit.data import image_processor_for
+from hf_gpvit.training import ClassificationRecipe
 
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
+TASK = "image-classification"
 
 
 @pytest.mark.parametrize(
@@ -134,3 +138,25 @@ def test_no_warning_of_another_package(tmp_path):
         )
         assert result.returncode == 0, result.stderr
         assert result.stderr == ""
+
+
+def test_values_may_begin_with_a_dash():
+    options = hf_gpvit_cli.arguments.evaluate(
+        ["--class_names", "-a", "b", "--model", "m", "--dataset", "d"], "evaluate"
+    )
+    assert options.class_names == ["-a", "b"]
+    train = hf_gpvit_cli.arguments.train(
+        ["--class_names", "-a", "b", "--config", "c", "--seed", "1", "--task", TASK], "train"
+    )
+    assert (train.config, train.fields) == ("c", ["--class_names", "-a", "b", "--seed", "1"])
+    recipe = parse_recipe(ClassificationRecipe, "", train.fields, "train")
+    assert (recipe.class_names, recipe.seed) == (["-a", "b"], 1)
+
+
+def test_a_saved_recipe_says_its_task(tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(train_command, "_train", trained.append)
+    recipe = ClassificationRecipe(class_names=["-a", "no"])
+    recipe.save(tmp_path / "recipe.yaml")
+    hf_gpvit_cli.main(["train", "--config", str(tmp_path / "recipe.yaml")])
+    assert trained == [recipe]

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Python blocks of the pages in docs/ run, in order and in one namespace, as a reader would paste them."""
 
+import io
 import json
 import re
 import subprocess
@@ -11,13 +12,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from transformers import AutoModelForImageClassification, AutoModelForSemanticSegmentation
+from transformers import (
+    AutoModelForImageClassification,
+    AutoModelForSemanticSegmentation,
+    SegformerImageProcessor,
+    ViTImageProcessor,
+)
 
 import hf_gpvit_cli
 from fake_hub import hub_environment, running_hub
 from families import GPVIT
 from hf_gpvit import GPViTBackbone, HRViTConfig, HRViTForImageClassification
-from hf_gpvit.data import loading
+from hf_gpvit.data import image_processor_for, loading
 from hf_gpvit.hub import save_for_hub
 from official import checkpoint
 from pages import DOCS, python_blocks
@@ -66,6 +72,62 @@ def test_fine_tune_on_my_folder(tmp_path, monkeypatch):
     assert np.sum([np.asarray(segment["mask"]) == 255 for segment in segments], axis=0).tolist() == [[1] * 70] * 50
     assert namespace["segment"].image_processor.size["height"] == 128
     assert namespace["model"].config.label2id == {"background": 0, "ball": 1}
+
+
+def transforms():
+    """Those of the page, each with what is imported above it: of a classifier and of a segmentor."""
+    code = [block for block in python_blocks("fine-tune-on-my-folder.md") if "def transform" in block]
+    lines = [line for block in code for line in block.splitlines() if line.startswith(("from ", "import "))]
+    namespace = {}
+    exec("\n".join(lines), namespace)
+    for block in code:
+        exec(re.search(r"def transform\(.*?\n(?=\n|\S)", block, re.DOTALL)[0], namespace)
+        yield namespace["transform"], namespace
+
+
+def test_transforms_read_16_bits_and_refuse_floats():
+    """Pictures of a class are dark, of the other one bright: cut to 8 bits, all would be white."""
+    for transform, namespace in transforms():
+        namespace["image_processor"] = ViTImageProcessor(size={"height": 16, "width": 16}, do_convert_rgb=False)
+        if "masks" in transform.__code__.co_varnames:
+            namespace["image_processor"] = SegformerImageProcessor(size={"height": 16, "width": 16})
+        mask = png_row(np.full((20, 20), 300, np.uint16))
+        rows = [png_row(np.full((20, 20), level, np.uint16)) for level in (5000, 60000)]
+        batch = transform({"image": rows, "label": [0, 1], "annotation": [mask, mask]})
+        dark, bright = batch["pixel_values"].mean(dim=(1, 2, 3))
+        assert bright - dark > 1
+        assert set(torch.as_tensor(batch["labels"]).flatten().tolist()) in ({0, 1}, {300})
+        floats = io.BytesIO()
+        Image.fromarray(np.zeros((20, 20), np.float32)).save(floats, "tiff")
+        row = {"path": "floats.tif", "bytes": floats.getvalue()}
+        with pytest.raises(ValueError, match=r"floats\.tif: its pixels are floats"):
+            transform({"image": [row], "label": [0], "annotation": [mask]})
+
+
+def png_row(values):
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "png")
+    return {"path": None, "bytes": file.getvalue()}
+
+
+def test_pictures(tmp_path, monkeypatch):
+    """Among them pictures of two shapes in one batch of a pipeline."""
+    monkeypatch.chdir(tmp_path)
+    for kind in ("classifier", "segmentor"):
+        model = getattr(GPVIT, f"{kind}_class")(GPVIT.config())
+        model.save_pretrained(f"outputs/my-{kind}")
+        image_processor_for(model, 32).save_pretrained(f"outputs/my-{kind}")
+    Image.new("RGB", (70, 50), "tan").save("photo.png")
+    Image.new("RGB", (40, 90), "tan").save("other.png")
+    Image.new("L", (70, 50), 2).save("mask.png")
+    namespace = {}
+    for code in python_blocks("pictures.md"):
+        exec(compile(code.replace("512", "64"), "page", "exec"), namespace)
+    assert namespace["picture"].size == (70, 50)
+    assert np.unique(namespace["ids"]).tolist() == [2]
+    pictures = [namespace["read_rgb"](name) for name in ("photo.png", "other.png")]
+    answers = namespace["segment"](pictures, batch_size=2)
+    assert [answer[0]["mask"].size for answer in answers] == [(70, 50), (40, 90)]
 
 
 def test_train(tmp_path, monkeypatch):

@@ -29,8 +29,8 @@ def pictures(tmp_path_factory):
     return folder
 
 
-def finetune(pictures, output, *arguments):
-    command = [sys.executable, SCRIPTS / "finetune_with_trainer.py", "--dataset", pictures, "--output_dir", output]
+def finetune(pictures, output, *arguments, start=(SCRIPTS / "finetune_with_trainer.py",)):
+    command = [sys.executable, *start, "--dataset", pictures, "--output_dir", output]
     options = ["--max_steps", "2", "--per_device_train_batch_size", "4", "--report_to", "none", "--use_cpu"]
     subprocess.run([*map(str, command), *options, *arguments], check=True, capture_output=True, text=True)
     code = (
@@ -48,6 +48,20 @@ def finetune(pictures, output, *arguments):
 def test_finetuning_a_preset_from_folder_to_pipeline(pictures, tmp_path):
     finetune(pictures, tmp_path / "model", "--model", "gpvit-nano", "--image_size", "32", "--seed", "3")
     assert GPViTConfig.from_pretrained(tmp_path / "model").image_size == 32
+
+
+SPAWNED = f"""
+import multiprocessing, runpy, sys
+multiprocessing.set_start_method("spawn")
+runpy.run_path({str(SCRIPTS / "finetune_with_trainer.py")!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_finetuning_with_workers_that_are_spawned(pictures, tmp_path):
+    """As on macOS and Windows."""
+    options = ("--image_size", "32", "--dataloader_num_workers", "1", "--save_strategy", "no")
+    finetune(pictures, tmp_path / "model", *options, start=("-c", SPAWNED))
 
 
 def test_finetuning_keeps_pretrained_weights_at_another_size(pictures, tmp_path):

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+import hf_gpvit_cli
 from families import GPVIT, HRVIT, awake
 from hf_gpvit import prediction
 from hf_gpvit.data import image_processor_for, load_label_set
@@ -179,6 +180,69 @@ def test_older_predictions_move_aside(classifier, photos):
     for _ in range(2):
         predict_pictures(classifier[0], ["photos/cat.png"], "out")
     assert records(photos / "out") == records(photos / "out-1")
+
+
+def test_a_folder_of_something_else_is_refused(classifier, photos):
+    """Before a model is loaded: also one with a note beside predictions, or with predictions of another program."""
+    for name, text in (("notes.txt", "mine"), ("predictions.json", '[{"image_id": 1}]'), ("predictions.json", "[")):
+        (photos / "mine").mkdir(exist_ok=True)
+        (photos / "mine" / name).write_text(text)
+        with pytest.raises(FileExistsError, match="mine is there already, and holds"):
+            predict_pictures("not-looked-at", ["photos"], "mine")
+        assert (photos / "mine" / name).read_text() == text
+        (photos / "mine" / name).unlink()
+    predict_pictures(classifier[0], ["photos/cat.png"], "mine")
+    (photos / "mine/notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"holds notes\.txt"):
+        predict_pictures("not-looked-at", ["photos/cat.png"], "mine")
+    predict_pictures(classifier[0], ["photos/cat.png"], "mine", overwrite=True)
+    assert listing(photos / "mine-1") == {"predictions.json", "notes.txt"}
+    assert listing(photos / "mine") == {"predictions.json"}
+
+
+def test_older_masks_move_aside_too(segmentor, photos):
+    for _ in range(2):
+        predict_pictures(segmentor[0], ["photos/cat.png", "photos/sub"], "out")
+    assert listing(photos / "out") == listing(photos / "out-1")
+    assert len(listing(photos / "out")) == 7
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a.jpg", "a.png/b.png"],
+        ["a.png", "a-overlay.jpg/b.png", "A-OVERLAY.jpg/b.png"],
+        ["c.png", "predictions.json/b.png", "Predictions.JSON/b.png"],
+        ["a.png/b.png/c.jpg", "a.png/b.jpg", "a.jpg"],
+    ],
+)
+def test_pictures_called_as_what_is_written(segmentor, tmp_path, names):
+    for name in names:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40)).save(tmp_path / "in" / name)
+    returned = predict_pictures(segmentor[0], [tmp_path / "in"], tmp_path / "out")
+    assert len(returned) == len(names)
+    paths = [record[key] for record in returned for key in ("mask", "overlay")]
+    assert listing(tmp_path / "out") == {"predictions.json", *paths}
+    assert len({path.casefold() for path in paths}) == 2 * len(names)
+
+
+def test_a_picture_of_which_nothing_can_be_said_does_not_stop_the_others(classifier, photos, tmp_path, capsys):
+    """One of which the model makes numbers that are too large."""
+    _, model, processor = classifier
+    model, processor = copy.deepcopy(model), copy.deepcopy(processor)
+    processor.image_mean, processor.image_std = [0.5] * 3, [1e-38] * 3
+    for part in (model, processor):
+        part.save_pretrained(tmp_path / "model")
+    Image.new("RGB", (50, 30), (127, 127, 127)).save("photos/grey.png")
+    Image.new("RGB", (50, 30), "white").save("photos/white.png")
+    returned = predict_pictures(tmp_path / "model", ["photos/white.png", "photos/grey.png", "photos/cat.png"], "out")
+    assert all("error" in record for record in returned)
+    assert returned[0]["error"].startswith("photos/white.png: The model's logits are not finite: ")
+    with pytest.raises(SystemExit) as ended:
+        hf_gpvit_cli.main(["predict", "--model", str(tmp_path / "model"), "photos/white.png"])
+    assert ended.value.code == 1
+    assert "photos/white.png: The model's logits are not finite" in capsys.readouterr().err
 
 
 def test_palettes_of_label_sets():

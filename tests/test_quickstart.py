@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fake_hub import TOKEN
 from hf_gpvit.data import loading
 from hf_gpvit.data.transforms import SegmentationTransform
+from hf_gpvit.hub import push
 from hf_gpvit.training import engine
 from short_runs import fresh_accelerator  # noqa: F401
 
@@ -109,13 +111,15 @@ def quickstart(monkeypatch):
 @pytest.mark.parametrize("task", PIPELINES)
 def test_folder_is_complete(printed, working_folder, task):
     output = working_folder / "outputs" / task
-    names = {path.name for path in output.iterdir()}
+    names = {path.name for path in output.iterdir() if path.suffix != ".py"}
+    assert (output / "modeling_gpvit.py").exists()
     assert names == {
         "config.json", "model.safetensors", "preprocessor_config.json", "metrics.json", "samples", "picture.png",
     }  # fmt: skip
     assert hidden(working_folder) == []
     assert {path.name for path in (working_folder / "outputs").iterdir()} == set(PIPELINES)
     metrics = json.loads((output / "metrics.json").read_text())
+    assert (metrics.pop("dataset"), metrics.pop("split")) == (task, "test")
     assert metrics.keys() == METRICS[task]
     assert all(value is None or 0 <= value <= 1 for name, value in metrics.items() if name != "seconds")
     assert json.loads((output / "config.json").read_text())["image_size"] == 32
@@ -123,6 +127,17 @@ def test_folder_is_complete(printed, working_folder, task):
         picture.load()
         assert picture.width > picture.height / 3 > 100
         assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 100
+
+
+@pytest.mark.parametrize("task", PIPELINES)
+def test_folder_can_be_pushed(task, printed, working_folder, tmp_path, monkeypatch):
+    """As it is: with a card that says what was measured, and without the samples."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr(push, "prepare_repo", lambda *args, **kwargs: None)
+    monkeypatch.setattr(push, "_upload", lambda folder, *args: shutil.copytree(folder, tmp_path / "hub"))
+    push.push_model(working_folder / "outputs" / task, "you/model")
+    assert f"Measured on {task} (test)" in (tmp_path / "hub/README.md").read_text(encoding="utf-8")
+    assert not (tmp_path / "hub/samples").exists()
 
 
 @pytest.mark.parametrize("task", PIPELINES)
@@ -248,7 +263,7 @@ def test_interrupt_leaves_nothing(photos, tmp_path, quickstart, monkeypatch, mom
     (tmp_path / "model" / "old.txt").write_text("old")
     try:
         with pytest.raises(SystemExit, match=r"^Interrupted: nothing was written\.$"):
-            main("--data", photos / "segmentation", "--output", tmp_path / "model")
+            main("--data", photos / "segmentation", "--output", tmp_path / "model", "--overwrite")
     finally:
         signal.signal(signal.SIGINT, before)
     assert [len(names) for names in folders] == [1]
@@ -263,7 +278,7 @@ def test_interrupt_leaves_nothing(photos, tmp_path, quickstart, monkeypatch, mom
     [
         (
             ("--data", "{photos}/segmentation/images"),
-            "There are no folders inside.*10 pictures.*Expected\nimage class",
+            "There are no folders inside.*10 pictures.*Expected\n  image class",
         ),
         (("--data", "nowhere"), "nowhere does not exist; expected a folder.*masks/"),
         (("--data", "{photos}/classification", "--task", "segmentation"), "the layout of image-classification, but"),
@@ -307,12 +322,12 @@ def test_drawn_scenes(tmp_path, quickstart, monkeypatch, task):
     metrics = json.loads((tmp_path / "model" / "metrics.json").read_text())
     names = ["disk", "square", "triangle", "ring", "cross"]
     if task == "classification":
-        assert list(metrics) == ["accuracy", "top5_accuracy", "seconds"]
+        assert list(metrics) == ["accuracy", "top5_accuracy", "seconds", "dataset", "split"]
         assert 0 <= metrics["accuracy"] <= 1
     else:
         names = ["ground", *names]
         means = ["mean_iou", "mean_accuracy", "overall_accuracy"]
-        assert list(metrics) == [*means, *(f"iou/{name}" for name in names), "seconds"]
+        assert list(metrics) == [*means, *(f"iou/{name}" for name in names), "seconds", "dataset", "split"]
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     assert [config["id2label"][str(index)] for index in range(len(names))] == names
     assert len(json.loads((tmp_path / "model" / "samples" / "samples.json").read_text())) == 3

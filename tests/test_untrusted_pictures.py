@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures that nobody has looked at: each is read as what it shows, or refused with its name and the reason.
 
-What reads them is the same everywhere; `read_everywhere` tries the ways into it: a file for `predict`, and a row
-with a path or with bytes for training and evaluation.
+What reads them is the same everywhere; `read_everywhere` tries the ways into it: a file for `predict`, a row with a
+path or with bytes for training and evaluation, and a PIL image that somebody has opened.
 """
 
 import io
@@ -29,11 +29,12 @@ from transformers import ViTImageProcessor, pipeline
 
 import hf_gpvit_cli
 from families import GPVIT, HRVIT, awake
-from hf_gpvit.data import image_processor_for, to_rgb
+from hf_gpvit.data import image_processor_for, read_mask, read_rgb, to_rgb
+from hf_gpvit.data import pictures as door
 from hf_gpvit.data.folders import load_folder
 from hf_gpvit.data.pictures import UnreadablePictureError, opened_picture
 from hf_gpvit.files import printable
-from hf_gpvit.inference import find_pictures, load_picture, predict_pictures, segment
+from hf_gpvit.inference import classify, find_pictures, load_picture, overlay_segmentation, predict_pictures, segment
 from hf_gpvit.inference.pictures import check_resized_size
 from hf_gpvit.tasks.image_classification import LabelReader
 from hf_gpvit.tasks.semantic_segmentation import AnnotationReader
@@ -54,6 +55,9 @@ def read_everywhere(path):
         image, _ = LabelReader(2).read({"image": row, "label": 0}, "row 7")
         assert image.mode == "RGB"
         np.testing.assert_array_equal(np.asarray(image), pixels)
+        np.testing.assert_array_equal(np.asarray(read_rgb(row)), pixels)
+    with Image.open(path) as opened:
+        np.testing.assert_array_equal(np.asarray(to_rgb(opened)), pixels)
     return pixels
 
 
@@ -401,6 +405,13 @@ def test_no_program_is_started(content, tmp_path, monkeypatch):
     row = {"image": {"path": f"zip://photo.png::{tmp_path / 'archive.zip'}", "bytes": None}, "label": 0}
     with pytest.raises(UnreadablePictureError, match=r"zip://photo\.png"):
         LabelReader(2).read(row, "row 0")
+    # opened by somebody else, Pillow reads no more than a header before the picture is used
+    for use in (to_rgb, read_rgb, read_mask, lambda picture: overlay_segmentation(picture, [[0]], {0: "a"})):
+        with (
+            Image.open(tmp_path / "photo.png") as opened,
+            pytest.raises(ValueError, match="is a (EPS|IPTC) file; exp"),
+        ):
+            use(opened)
     assert not (tmp_path / "started").exists()
 
 
@@ -413,6 +424,127 @@ def test_row_of_a_file_in_an_archive(tmp_path):
     image, label = LabelReader(2).read(row, "row 0")
     assert label == 1
     np.testing.assert_array_equal(np.asarray(image), PIXELS)
+
+
+URLS = (
+    "https://example.com/cat.png",
+    "http://localhost/cat.png",
+    "ftp://example.com/cat.png",
+    "file:///etc/passwd",
+    "data:image/png;base64,AAAA",
+    "s3://bucket/cat.png",
+    "zip://cat.png::https://example.com/cats.zip",
+    "simplecache::https://example.com/cat.png",
+    "filecache::hf://datasets/you/cats/cat.png",
+    "zip://cat.png",
+)
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_urls_in_rows_are_not_fetched(url, monkeypatch):
+    """One line that names the row and says what to write; a row that has its bytes may say where they are from."""
+    monkeypatch.setattr("datasets.utils.file_utils.xopen", lambda *_, **__: pytest.fail("it is fetched"))
+    message = (
+        rf"image {re.escape(url)} \(row 7\): it is a URL, and nothing is fetched: download it, .* path of the file"
+    )
+    row = {"image": {"path": url, "bytes": None}, "label": 0}
+    with pytest.raises(UnreadablePictureError, match=message) as caught:
+        LabelReader(2).read(row, "row 7")
+    assert "\n" not in str(caught.value)
+    row = {"image": {"path": None, "bytes": png_bytes(PHOTO)}, "annotation": row["image"]}
+    with pytest.raises(UnreadablePictureError, match=re.escape(f"annotation {url} (row 7)")):
+        AnnotationReader(2).read(row, "row 7")
+    with pytest.raises(UnreadablePictureError, match="nothing is fetched"):
+        read_rgb(url)
+    np.testing.assert_array_equal(np.asarray(read_rgb({"path": url, "bytes": png_bytes(PHOTO)})), PIXELS)
+
+
+@pytest.mark.parametrize(
+    "path", ["hf://datasets/you/cats@main/cat.png", "zip://cat.png::hf://datasets/you/cats/cats.zip"]
+)
+def test_files_on_the_hub_are_opened_by_datasets(path, monkeypatch):
+    opened = []
+
+    def xopen(name, mode):
+        opened.append(name)
+        return io.BytesIO(png_bytes(PHOTO))
+
+    monkeypatch.setattr("datasets.utils.file_utils.xopen", xopen)
+    np.testing.assert_array_equal(np.asarray(read_rgb({"path": path, "bytes": None})), PIXELS)
+    assert opened == [path]
+
+
+def test_archives_of_huge_files(tmp_path, monkeypatch):
+    """A small archive may hold a file of any size."""
+    monkeypatch.setattr(door, "_MAX_BYTES", 2**20)
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("photo.png", bytes(2**20 + 1))
+    with pytest.raises(UnreadablePictureError, match="it has more than 1048576 bytes"):
+        read_rgb(f"zip://photo.png::{tmp_path / 'archive.zip'}")
+
+
+def test_files_whose_names_look_like_urls(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a::b.png", "http:-b.png"):
+        PHOTO.save(tmp_path / name)
+        for path in (Path(name), tmp_path / name, str(tmp_path / name)):
+            assert read_rgb(path).size == PHOTO.size
+
+
+@pytest.mark.parametrize("wrong", [None, 3, PIXELS, {}, {"path": None, "bytes": None}, {"path": 3, "bytes": None}])
+def test_what_is_no_picture_at_all(wrong):
+    for read in (read_rgb, read_mask):
+        with pytest.raises(
+            UnreadablePictureError, match="Can't read the picture: (there is none|it has neither|expect)"
+        ):
+            read(wrong)
+
+
+def png_bytes(picture, **options):
+    file = io.BytesIO()
+    picture.save(file, "png", **options)
+    return file.getvalue()
+
+
+def test_masks(tmp_path):
+    """Ids as they are stored, upright; other modes are refused with the name."""
+    ids = (COLUMNS + 24 * ROWS).astype(np.uint16)
+    store_turned(Image.fromarray(ids), tmp_path / "deep.png", 6)
+    store_turned(in_palette(), tmp_path / "palette.png", 3)
+    for path, expected in ((tmp_path / "deep.png", ids), (tmp_path / "palette.png", np.asarray(in_palette()))):
+        for mask in (path, str(path), path.read_bytes(), {"path": None, "bytes": path.read_bytes()}, Image.open(path)):
+            np.testing.assert_array_equal(np.asarray(read_mask(mask)), expected)
+    for picture in (PHOTO, BLACK_AND_WHITE, GREY.convert("LA")):
+        picture.save(tmp_path / "mask.png")
+        with pytest.raises(
+            ValueError, match=r"The picture .*mask\.png has the mode .*; expected class ids in one channel"
+        ):
+            read_mask(tmp_path / "mask.png")
+
+
+ROOT = Path(__file__).parents[1]
+DOORS = {"src/hf_gpvit/data/pictures.py", "hub_cards/read_rgb.md"}
+
+
+def shown_code():
+    """By file, what people are told to run: scripts, blocks of pages and cards, cells of notebooks."""
+    for path in (ROOT / "scripts").glob("*.py"):
+        yield path, path.read_text(encoding="utf-8")
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "hub_cards").glob("*.md")]:
+        yield path, "".join(re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL))
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        yield path, "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+
+
+def test_there_is_one_door():
+    """Nothing opens pictures in another way than the package does, nor shows how to."""
+    package = [(path, path.read_text(encoding="utf-8")) for path in (ROOT / "src").rglob("*.py")]
+    for path, code in [*package, *shown_code()]:
+        if path.relative_to(ROOT).as_posix() not in DOORS:
+            assert not re.search(r"Image\.open\(|load_image\(|imread\(", code), path
+    for path, code in shown_code():
+        assert not re.search(r"""convert\(["']RGB""", code), path
 
 
 def test_errors_have_a_reason(tmp_path, monkeypatch):
@@ -647,6 +779,22 @@ def test_pictures_that_would_grow(models, tmp_path, monkeypatch):
 def test_nothing_is_fetched(path):
     with pytest.raises(FileNotFoundError, match="does not exist; expected a picture or a folder"):
         find_pictures([path])
+
+
+def test_opened_photos_are_turned_upright(models, tmp_path):
+    """A PIL image from a camera is seen as the pipeline sees it, and drawn on upright."""
+    segmentor, classifier = (
+        pipeline(task, model=str(models[kind]))
+        for kind, task in (("segmentor", "image-segmentation"), ("classifier", "image-classification"))
+    )
+    store_turned(PHOTO, tmp_path / "turned.png", 6)
+    with Image.open(tmp_path / "turned.png") as turned:
+        ids = segment(segmentor.model, segmentor.image_processor, turned)
+        assert torch.equal(ids, segment(segmentor.model, segmentor.image_processor, PHOTO))
+        scores = classify(classifier.model, classifier.image_processor, [turned, PHOTO])
+        assert torch.equal(scores[0], scores[1])
+        drawn = [overlay_segmentation(picture, ids, segmentor.model.config.id2label) for picture in (turned, PHOTO)]
+    assert drawn[0].tobytes() == drawn[1].tobytes()
 
 
 AS_WE_READ_THEM = ["1.png", "LA.png", "P-half-transparent.png", "RGBA.png", "CMYK.tif", "animated.webp", "pages.tif"]

@@ -16,8 +16,8 @@ from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.utils.logging import tqdm
 
 from .data.pictures import UnreadablePictureError
-from .files import atomic_folder, check_replaceable, printable
-from .inference.pictures import find_pictures, load_picture
+from .files import atomic_folder, check_replaceable, json_text, one_line, printable
+from .inference.pictures import PREDICTIONS, find_pictures, load_picture
 from .inference.segmentation import SegmentationSettings
 from .saved_models import load_image_processor, load_model, task_of
 from .tasks import TASKS, Task, task_of_model
@@ -34,13 +34,16 @@ def predict_pictures(
     settings: SegmentationSettings | None = None,
     top_k: int = 5,
     device: str | torch.device | None = None,
+    *,
+    overwrite: bool = False,
 ) -> list[dict[str, Any]]:
     """Write what a classifier or a segmentor says about pictures into a folder.
 
     The folder gets `predictions.json`, which holds what this function returns. A segmentor also gives for each picture
     `<name>.png`, its class ids as a PNG with a palette (16-bit grey beyond 256 classes), and `<name>-overlay.jpg` to
     look at, of at most 2048 pixels a side; `find_pictures` says what names are. The folder appears whole or not at
-    all; what was at `output_dir` before is moved to `output_dir-1`, ...
+    all; former predictions at `output_dir` are moved to `output_dir-1`, ..., and a folder with anything else in it is
+    refused.
 
     Args:
         model: Folder or Hub name of a model with its image processor; its architecture says the task.
@@ -49,34 +52,35 @@ def predict_pictures(
         settings: How to segment. Default: as `pipeline` does.
         top_k: Number of labels that are kept of a classifier. Default 5.
         device: Default: the accelerator, if there is one.
+        overwrite: Move aside whatever is at `output_dir`. Default: only predictions, with nothing else in it.
 
     Returns:
         For each picture, in order, `{"file": path}` and
         - `predictions`: `[{"label", "score"}, ...]` of a classifier, the best first;
         - `mask`, `overlay` (paths in the folder) and `shares`, `[{"label", "share"}, ...]` of all pixels, the largest
           first, of a segmentor;
-        - or `error`, one line that names the file, where it can't be read or is too thin. The others go on.
+        - or `error`, one line that names the file, where it can't be read or is too thin, or the model makes NaN or
+          infinite numbers of it. The others go on.
 
     Raises:
         ValueError: There are no pictures, an argument is out of range, or the model is broken or has another task.
-        OSError: A path or the model does not exist.
+        OSError: A path or the model does not exist, or `output_dir` holds something else.
         ImportError: matplotlib, which draws the legends of overlays, is missing.
     """
     if top_k < 1:
         raise ValueError(f"top_k must be at least 1, got {top_k}.")
     device = _checked_device(device)
     names = find_pictures(pictures)
-    _check_output(Path(output_dir), pictures)
+    _check_output(Path(output_dir), pictures, overwrite)
     task = TASKS[task_of(model, settings)]
     image_processor = load_image_processor(model)
     loaded = load_model(model, task.name).to(device)
     prepare = partial(task.prepare, loaded, image_processor, settings=settings)
-    with atomic_folder(output_dir) as folder:
+    with atomic_folder(output_dir, overwrite, _written) as folder:
         write = task.writer(loaded.config, folder, top_k)
         records = list(_records(task, loaded, names, prepare, write))
-        text = json.dumps(records, indent=2, ensure_ascii=False)
         # bytes of a file's name that are no UTF-8 become the escapes that JSON has for them
-        (folder / "predictions.json").write_text(text, encoding="utf-8", errors="backslashreplace")
+        (folder / PREDICTIONS).write_text(json_text(records), encoding="utf-8", errors="backslashreplace")
     return records
 
 
@@ -111,14 +115,25 @@ def _checked_device(device: str | torch.device | None) -> torch.device:
         ) from error
 
 
-def _check_output(output_dir: Path, pictures: Sequence[str | os.PathLike]) -> None:
-    check_replaceable(output_dir)
+def _check_output(output_dir: Path, pictures: Sequence[str | os.PathLike], overwrite: bool) -> None:
     for path in map(Path, pictures):
         if path.is_dir() and output_dir.resolve().is_relative_to(path.resolve()):
             raise ValueError(
                 f"output_dir must be outside of the folders of pictures, else its masks are pictures the next time, "
                 f"got {output_dir} in {path}."
             )
+    check_replaceable(output_dir, overwrite, _written)
+
+
+def _written(folder: Path) -> Iterator[str]:
+    """Names of the files that a former prediction has left in a folder; none where there was no such thing."""
+    try:
+        records = json.loads((folder / PREDICTIONS).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return
+    if isinstance(records, list) and all(isinstance(record, dict) and "file" in record for record in records):
+        yield PREDICTIONS
+        yield from (str(record[key]) for record in records for key in ("mask", "overlay") if key in record)
 
 
 def _records(
@@ -135,15 +150,28 @@ def _records(
             try:
                 prepared[file] = prepare(load_picture(file))
             except ValueError as error:
-                errors[file] = _failure(file, error)
-        predictions = iter(task.predict(model, list(prepared.values())) if prepared else ())
+                errors[file] = error
+        predicted = dict(zip(prepared, _predictions(task, model, list(prepared.values())), strict=True)) | errors
         for file in batch:
-            found = errors[file] if file in errors else write(next(predictions), names[file])
-            yield {"file": file.as_posix()} | found
+            found = predicted[file]
+            told = _failure(file, found) if isinstance(found, ValueError) else write(found, names[file])
+            yield {"file": file.as_posix()} | told
+
+
+def _predictions(task: type[Task], model: PreTrainedModel, prepared: list[Any]) -> list[Any]:
+    """What the task gives for each picture, or the ValueError of one of which nothing can be said."""
+    if not prepared:
+        return []
+    try:
+        return list(task.predict(model, prepared))
+    except ValueError as error:
+        if len(prepared) == 1:
+            return [error]
+    return [found for one in prepared for found in _predictions(task, model, [one])]
 
 
 def _failure(file: Path, error: ValueError) -> dict[str, str]:
-    message = " ".join(line.strip() for line in str(error).splitlines())
+    message = one_line(error)
     if not isinstance(error, UnreadablePictureError):  # which names the file
         message = f"{printable(file)}: {message}"
     return {"error": message}

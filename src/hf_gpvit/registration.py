@@ -56,8 +56,15 @@ MAPPING_NAMES = {
 def register_auto_classes() -> None:
     """Registers every config and model; calling it again changes nothing."""
     for config_class, model_classes in MODEL_CLASSES.items():
+        classes = {AutoConfig: config_class} | model_classes
+        config_class._auto_map = {auto_class.__name__: _reference(cls) for auto_class, cls in classes.items()}
         AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
         AutoImageProcessor.register(config_class, fast_image_processor_class=ViTImageProcessor, exist_ok=True)
         for auto_class, model_class in model_classes.items():
             auto_class.register(config_class, model_class, exist_ok=True)
             MAPPING_NAMES[auto_class][config_class.model_type] = model_class.__name__
+
+
+def _reference(cls: type) -> str:
+    """How `auto_map` in config.json names a class: by its file and its name."""
+    return f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"

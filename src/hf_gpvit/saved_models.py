@@ -7,9 +7,11 @@ A model is a folder or a name on the Hub. No code in it is ever run.
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from huggingface_hub import constants
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from transformers import (
@@ -20,6 +22,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from .data.image_processors import MAX_PIXEL_VALUE, check_image_processor
 from .files import one_line, read_json
 from .inference.segmentation import SegmentationSettings
 from .registration import MODEL_CLASSES
@@ -28,8 +31,6 @@ from .tasks import TASKS, task_called_by
 
 AUTO_CLASSES = {name: task.auto_class for name, task in TASKS.items()}
 
-# Image processors that make larger pictures are taken for broken.
-_MAX_SIDE = 2**14
 # Types that layers compute in, as safetensors names them.
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
@@ -46,12 +47,8 @@ def read_config(model: str | os.PathLike) -> PreTrainedConfig:
         OSError: There is none, or it is no JSON.
         ValueError: It is not one of a model that transformers knows, or a field is wrong; the message names it.
     """
-    try:
+    with reading("config.json", model):
         config = AutoConfig.from_pretrained(model, trust_remote_code=False)
-    except OSError:
-        raise
-    except Exception as error:  # a wrong entry can break transformers anywhere
-        raise ValueError(f"The config.json of {model} can't be used: {one_line(error)}") from error
     names = config.architectures or []
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise ValueError(f"The config.json of {model} can't be used: architectures must be a list, got {names!r:.80}.")
@@ -123,10 +120,8 @@ def load_model(model: str | os.PathLike, task: str) -> PreTrainedModel:
     """
     _check_folder(Path(model))
     options = {"trust_remote_code": False, "output_loading_info": True}
-    try:
+    with reading("weights", model):
         loaded, loading = TASKS[task].auto_class.from_pretrained(model, **options)
-    except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"The weights of {model} can't be loaded: {one_line(error)}") from error
     missing = sorted(loading["missing_keys"])
     if missing:
         raise ValueError(
@@ -140,20 +135,49 @@ def load_image_processor(model: str | os.PathLike) -> BaseImageProcessor:
     """The image processor that was saved with a model, after a try.
 
     Raises:
-        OSError: There is none, or its file is no JSON.
-        ValueError: It can't make a picture into numbers.
+        OSError: There is none, or its file is no JSON; or the model has no config.
+        ValueError: It can't make a picture into numbers, or into other channels than the model takes; or one of its
+            fields is out of range. The message names it.
     """
-    try:
+    num_channels = getattr(read_config(model), "num_channels", None)
+    with reading("preprocessor_config.json", model):
         image_processor = AutoImageProcessor.from_pretrained(model, trust_remote_code=False)
-        _check_sides(image_processor)
-        pixel_values = image_processor(Image.new("RGB", (24, 16)), return_tensors="pt")["pixel_values"]
-    except OSError:
-        raise
-    except Exception as error:  # a wrong entry can break it anywhere
-        raise ValueError(f"The preprocessor_config.json of {model} can't be used: {one_line(error)}") from error
-    if not (isinstance(pixel_values, torch.Tensor) and pixel_values.dim() == 4 and pixel_values.isfinite().all()):
-        raise ValueError(f"The preprocessor_config.json of {model} can't be used: it makes no finite pixel values.")
+        check_image_processor(image_processor)
+        found = _tried(image_processor)
+    if num_channels not in (None, found):
+        raise ValueError(
+            f"The image processor of {model} makes {found} channels of a picture, but its model takes {num_channels} "
+            "(num_channels): pictures are read in RGB."
+        )
     return image_processor
+
+
+def _tried(image_processor: BaseImageProcessor) -> int:
+    """Number of channels that it makes of a picture with black and white in it."""
+    picture = Image.linear_gradient("L").resize((24, 16)).convert("RGB")
+    pixel_values = image_processor(picture, return_tensors="pt")["pixel_values"]
+    if not (isinstance(pixel_values, torch.Tensor) and pixel_values.dim() == 4 and len(pixel_values) == 1):
+        raise ValueError("it doesn't make one picture (1, num_channels, height, width) of a picture.")
+    if not (pixel_values.abs() <= MAX_PIXEL_VALUE).all():
+        raise ValueError(f"it makes pixel values beyond {MAX_PIXEL_VALUE:g} or not finite.")
+    return pixel_values.shape[1]
+
+
+@contextmanager
+def reading(part: str, model: str | os.PathLike) -> Iterator[None]:
+    """Errors of transformers on one line, which says what of which model is not as it should be, and where it is.
+
+    Raises:
+        OSError: It is not there, or no JSON.
+        ValueError: All else, since a wrong entry can break transformers anywhere.
+    """
+    where = str(model) if os.path.exists(model) else f"{model} ({constants.ENDPOINT})"
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"The {part} of {where} can't be read: {one_line(error)}") from error
+    except Exception as error:
+        raise ValueError(f"The {part} of {where} can't be used: {one_line(error)}") from error
 
 
 def _check_folder(folder: Path) -> None:
@@ -162,13 +186,6 @@ def _check_folder(folder: Path) -> None:
     model_class = config and own_class(config)
     if model_class and any((folder / name).is_file() for name in weight_files(folder)):
         check_weights(folder, model_class, config)
-
-
-def _check_sides(image_processor: BaseImageProcessor) -> None:
-    for field in ("size", "crop_size"):
-        for name, side in dict(getattr(image_processor, field, None) or {}).items():
-            if side is not None and not 1 <= side <= _MAX_SIDE:
-                raise ValueError(f"{field} must have sides from 1 to {_MAX_SIDE}, got {name}={side}.")
 
 
 # --- weights in a folder, before transformers loads them, which leaves what is missing at random
@@ -225,6 +242,20 @@ def check_finite(weights: Iterable[tuple[str, torch.Tensor]], model: str | os.Pa
     for name, value in weights:
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(f"The weights of {model} are broken: {name} has numbers that are not finite.")
+
+
+def check_same(folder: Path, model: PreTrainedModel) -> None:
+    """Raises a ValueError unless a model that was loaded from `folder` has the weights of the safetensors files in it.
+
+    Others may be there too, such as distributed checkpoints, which transformers would rather take.
+    """
+    loaded = model.state_dict()
+    for name, value in read_weights(folder):
+        if name in loaded and not loaded[name].equal(value.to(loaded[name])):
+            raise ValueError(
+                f"{folder} has {name} twice: what from_pretrained loads is not what is in {weight_files(folder)[0]}. "
+                "Remove the weights that are not meant."
+            )
 
 
 def read_weights(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:

@@ -43,8 +43,8 @@ TRAIN = """Trains a classifier or a segmentor by a recipe, on Accelerate.
     accelerate launch --module hf_gpvit_cli train --config imagenet1k/gpvit-l1 --output_dir runs/l1
 
 A recipe is a YAML file of fields; all fields are options too, which override the file: %(prog)s --task TASK --help
-lists them. `task` is in the file or given. `--resume` goes on with the run in `--output_dir`. What it leaves there,
-best/ above all, loads with the Auto classes and `pipeline`.
+lists them. `task` is in the file or given. Text that begins with two dashes can be in a file only. `--resume` goes on
+with the run in `--output_dir`. What it leaves there, best/ above all, loads with the Auto classes and `pipeline`.
 """
 
 
@@ -69,8 +69,8 @@ PREDICT = """What a model says about pictures: classes, or a mask and an overlay
     %(prog)s --model outputs/quickstart photos/ cat.jpg
     %(prog)s --model gpvit-l1-ade20k photos/ --window_size 1024 --flip --scales 0.75 1 1.25
 
-`--model` is a folder or Hub name of a classifier or segmentor. The output folder appears whole or not at all; an older
-one is moved aside. Pictures that can't be read are named at the end, and the exit code is 1.
+`--model` is a folder or Hub name of a classifier or segmentor. The output folder appears whole or not at all; one of
+older predictions is moved aside. Pictures that can't be predicted are named at the end, and the exit code is 1.
 """
 
 
@@ -79,6 +79,7 @@ def predict(arguments: Sequence[str], prog: str) -> Namespace:
     parser.add_argument("pictures", nargs="+", help="files, and folders, which are searched recursively")
     parser.add_argument("--model", required=True, help="folder or Hub name of a model with its image processor")
     parser.add_argument("--output_dir", default="outputs/predictions", help="folder to write")
+    add_overwrite_argument(parser)
     parser.add_argument("--top_k", type=int, default=5, help="labels of each picture that are kept and shown")
     parser.add_argument("--device", help="such as cpu or cuda:0; by default the accelerator, if there is one")
     add_segmentation_arguments(parser)
@@ -93,7 +94,7 @@ CONVERT = """An official checkpoint becomes a folder that `from_pretrained` and 
 An official model's name (gpvit-l1 to gpvit-l4, also with -segformer or -upernet) stands for its file, which is
 downloaded once and kept among torch.hub's checkpoints. Variant, task, head and classes are found in the file, which is
 read without running anything in it. The folder holds config, weights and image processor; it appears whole or not at
-all, and an older one is moved aside. With --picture, the model in it says what it sees.
+all, and an older one of a model is moved aside. With --picture, the model in it says what it sees.
 """
 
 
@@ -101,6 +102,7 @@ def convert(arguments: Sequence[str], prog: str) -> Namespace:
     parser = _parser(CONVERT, prog)
     parser.add_argument("checkpoint", help="file with the official weights (.pth), or the name of an official model")
     parser.add_argument("output_dir", help="folder to write")
+    add_overwrite_argument(parser)
     parser.add_argument("--picture", help="file to try the model on")
     parser.add_argument("--ema", action="store_true", help="take the second copy of the weights, from averaging")
     return parser.parse_args(arguments)
@@ -176,15 +178,27 @@ def push(arguments: Sequence[str], prog: str) -> Namespace:
     return parser.parse_args(arguments)
 
 
+class _Parser(ArgumentParser):
+    """Its options begin with two dashes, but for -h: other words with one are values, such as a class "-a"."""
+
+    def _parse_optional(self, arg_string: str):
+        is_value = arg_string[:2] != "--" and arg_string not in self._option_string_actions
+        return None if is_value else super()._parse_optional(arg_string)
+
+
 def _parser(description: str, prog: str, **options) -> ArgumentParser:
     """A parser that shows `description` line by line, with `%(prog)s` in it replaced, and takes whole options only."""
-    return ArgumentParser(
+    return _Parser(
         prog=prog,
         description=description,
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
         **options,
     )
+
+
+def add_overwrite_argument(parser: ArgumentParser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="move aside whatever is in the folder to write")
 
 
 def add_segmentation_arguments(parser: ArgumentParser) -> None:

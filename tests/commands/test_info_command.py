@@ -55,6 +55,13 @@ def test_info_of_a_folder(family, tmp_path, capsys):
     assert found["parameters of the backbone"] < found["parameters of all"]
 
 
+def test_info_of_a_folder_with_other_channels(family, tmp_path, capsys):
+    """It costs something, though no picture is read for it."""
+    family.classifier_class(family.config(num_channels=5, image_size=(32, 48))).save_pretrained(tmp_path)
+    _, found = figures(capsys, tmp_path)
+    assert found["multiply-adds"] == figures(capsys, tmp_path, "--image_size", 32, 48)[1]["multiply-adds"]
+
+
 @pytest.mark.parametrize("kind", ["model_class", "backbone_class"])
 def test_info_of_a_folder_without_head(kind, family, tmp_path, capsys):
     model = getattr(family, kind)(family.config(num_labels=7))

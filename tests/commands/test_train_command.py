@@ -15,7 +15,7 @@ from families import HRVIT
 from hf_gpvit.data import loading
 from hf_gpvit.inference import SegmentationSettings
 from hf_gpvit.tasks import TASKS
-from hf_gpvit.training import SegmentationRecipe, load_recipe
+from hf_gpvit.training import SegmentationRecipe, engine, load_recipe
 from hf_gpvit_cli import arguments
 from short_runs import fresh_accelerator  # noqa: F401
 
@@ -46,6 +46,19 @@ def test_the_task_is_given(capsys):
     hf_gpvit_cli.main(["train", "--task", "semantic-segmentation", "--config", "recipe.yaml", *SMALL])
     assert "mean_iou" in capsys.readouterr().out
     assert "learning_rate: 0.0123" in Path("outputs/training/best/recipe.yaml").read_text()
+
+
+def test_the_figure_shown_is_that_of_the_model_named(capsys, monkeypatch):
+    figures = iter([0.25, 0.75, 0.5])
+    monkeypatch.setattr(engine, "evaluate_model", lambda *_, **__: {"mean_iou": next(figures)})
+    steps = ["--max_steps", "3", "--eval_steps", "1"]
+    hf_gpvit_cli.main(["train", "--config", "small/shapes-segmentation", *SMALL, "--model", "tiny", *steps])
+    best, last = Path("outputs/training/best"), Path("outputs/training/last")
+    assert capsys.readouterr().out == f"mean_iou 0.7500 after step 2; the model is in {best}\n"
+    best.rename("taken-away")
+    again = ["train", "--config", "outputs/training/recipe.yaml", "--task", "semantic-segmentation", "--resume"]
+    hf_gpvit_cli.main(again)
+    assert capsys.readouterr().out == f"mean_iou 0.5000 after step 3; the model is in {last}\n"
 
 
 @pytest.mark.parametrize(

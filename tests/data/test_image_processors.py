@@ -7,9 +7,19 @@ import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import v2
-from transformers import AutoImageProcessor, ViTConfig, ViTModel
+from transformers import (
+    AutoImageProcessor,
+    CLIPImageProcessor,
+    ConvNextImageProcessor,
+    DPTImageProcessor,
+    SegformerImageProcessor,
+    ViTConfig,
+    ViTImageProcessor,
+    ViTModel,
+)
 
 from hf_gpvit.data import image_processor_for, load_label_set
+from hf_gpvit.data.image_processors import check_image_processor
 
 
 # The shorter side that a crop of 224 pixels is cut from.
@@ -131,6 +141,39 @@ def test_reloaded_model_keeps_label_reduction(family, tmp_path):
     """The label map of a saved config has been through JSON."""
     family.segmentor_class(ade20k_config(family)).save_pretrained(tmp_path)
     assert image_processor_for(family.segmentor_class.from_pretrained(tmp_path)).do_reduce_labels
+
+
+@pytest.mark.parametrize("num_channels", [1, 2, 4])
+@pytest.mark.parametrize("kind", ["model_class", "backbone_class", "classifier_class", "segmentor_class"])
+def test_other_channels_than_rgb_are_refused(family, kind, num_channels):
+    model = getattr(family, kind)(family.config(num_channels=num_channels))
+    with pytest.raises(ValueError, match=f"num_channels must be 3 where pictures are read.*, got {num_channels}"):
+        image_processor_for(model)
+
+
+@pytest.mark.parametrize("image_size", [4000, (100, 20000)])
+def test_sizes_that_take_gigabytes_are_refused(family, image_size):
+    with pytest.raises(ValueError, match="size must"):
+        image_processor_for(family.classifier_class(family.config()), image_size)
+    with pytest.raises(ValueError, match="size must be of at most 8388608 pixels, got .*'shortest_edge': 2048"):
+        image_processor_for(family.segmentor_class(family.config()), 2048)
+
+
+@pytest.mark.parametrize(
+    "usual",
+    [
+        ViTImageProcessor(),
+        SegformerImageProcessor(size={"shortest_edge": 1024, "longest_edge": 4096}),
+        SegformerImageProcessor(size={"height": 2048, "width": 4096}, do_pad=True, pad_size={"height": 9, "width": 9}),
+        ConvNextImageProcessor(),
+        CLIPImageProcessor(),
+        DPTImageProcessor(),
+        ViTImageProcessor(do_rescale=False, image_mean=[0.0] * 3, image_std=[255.0] * 3),
+    ],
+    ids=lambda processor: type(processor).__name__,
+)
+def test_usual_image_processors_are_fine(usual):
+    check_image_processor(usual)
 
 
 def test_models_of_other_families_are_refused():

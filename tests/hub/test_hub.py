@@ -8,18 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
 import yaml
 from packaging.version import Version
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from transformers import AutoBackbone, AutoConfig, AutoImageProcessor, ViTImageProcessor
 
 from elsewhere import without
 from families import FAMILIES, GPVIT, HRVIT
 from hf_gpvit import GPViTConfig, GPViTForImageClassification, HRViTConfig, HRViTForSemanticSegmentation
-from hf_gpvit.data import image_processor_for
+from hf_gpvit.data import image_processor_for, read_rgb
 from hf_gpvit.hub import model_card, save_for_hub
 
 
@@ -206,12 +207,28 @@ def test_large_weights_are_sharded(family, tmp_path):
     assert all(torch.equal(value, loaded[name]) for name, value in model.state_dict().items())
 
 
-def test_older_folder_is_kept(tmp_path):
-    (tmp_path / "model").mkdir()
+def test_older_model_is_kept(tmp_path):
+    for size in (24, 36):
+        folder = save_for_hub(GPVIT.model_class(GPVIT.config(hidden_size=size)), tmp_path / "model")
+    sizes = [load(path, "AutoModel").config.hidden_size for path in (folder, tmp_path / "model-1")]
+    assert sizes == [36, 24]
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    """As is one with a note beside a model; unless that may move aside."""
+    model = GPVIT.classifier_class(GPVIT.config())
+    for name in ("notes.txt", "README.md"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text("mine")
+        with pytest.raises(FileExistsError, match=f"is there already, and holds {name}"):
+            save_for_hub(model, tmp_path / name)
+    save_for_hub(model, tmp_path / "model")
     (tmp_path / "model/notes.txt").write_text("mine")
-    folder = save_for_hub(GPVIT.model_class(GPVIT.config()), tmp_path / "model")
-    assert not (folder / "notes.txt").exists()
+    with pytest.raises(FileExistsError, match=r"holds notes\.txt"):
+        save_for_hub(model, tmp_path / "model")
+    save_for_hub(model, tmp_path / "model", overwrite=True)
     assert (tmp_path / "model-1/notes.txt").read_text() == "mine"
+    assert not (tmp_path / "model/notes.txt").exists()
 
 
 def test_own_image_processor_is_saved(tmp_path):
@@ -316,6 +333,68 @@ def test_card(family, kind, saved):
     assert "\n\n\n" not in card
     assert ("UPerNet" in card, "SegFormer" in card) == (kind == "upernet", kind == "segformer")
     assert ("non-commercial" in card) == (family is HRVIT)
+
+
+ROWS, COLUMNS = np.mgrid[0:12, 0:20]
+RGB = Image.fromarray(np.stack([12 * COLUMNS, 20 * ROWS, 100 + COLUMNS], axis=-1).astype(np.uint8))
+GREY = RGB.convert("L")
+DEEP = np.asarray(GREY).astype(np.uint16) * 257 + COLUMNS.astype(np.uint16)
+TURNED = Image.Exif()
+TURNED[ExifTags.Base.Orientation] = 6
+PICTURES = {
+    "rgb.png": (RGB, {}),
+    "16-bit.png": (Image.fromarray(DEEP), {}),
+    "16-bit.tif": (Image.fromarray(DEEP), {}),
+    "16-bit-turned.png": (Image.fromarray(DEEP), {"exif": TURNED}),
+    "16-bit.pgm": (Image.fromarray(DEEP.astype(np.int32)), {}),
+    "turned.jpg": (RGB, {"exif": TURNED}),
+    "cmyk.jpg": (RGB.convert("CMYK"), {}),
+    "1-bit.png": (GREY.convert("1"), {}),
+    "grey.jpg": (GREY, {}),
+    "grey and alpha.png": (RGB.convert("LA"), {}),
+    "alpha.png": (RGB.convert("RGBA"), {}),
+    "palette.gif": (RGB.quantize(16), {}),
+    "one transparent.png": (RGB.quantize(16), {"transparency": 3}),
+    "palette with alpha.png": (RGB.quantize(16), {"transparency": bytes(range(0, 160, 10))}),
+    "colour transparent.png": (RGB, {"transparency": (0, 0, 100)}),
+    "pages.tif": (RGB, {"save_all": True, "append_images": [ImageOps.invert(RGB)]}),
+}
+REFUSED = {
+    "floats.tif": Image.fromarray(np.asarray(GREY).astype(np.float32) / 255),
+    "32-bit.tif": Image.fromarray(np.asarray(GREY).astype(np.int32) * 1000),
+    "negative.tif": Image.fromarray(np.asarray(GREY).astype(np.int32) - 100),
+    "program.eps": RGB,
+}
+
+
+def reading(card):
+    """The lines of a card that read a picture, each time that they are there."""
+    found = re.findall(r"^def read_rgb\(.*?\n(?=\S|\n)", card, flags=re.DOTALL | re.MULTILINE)
+    namespace = {"np": np, "Image": Image, "ImageOps": ImageOps}
+    for code in found:
+        exec(code, namespace)
+        yield namespace["read_rgb"]
+
+
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+@pytest.mark.parametrize("kind", ["model", "backbone", "classifier", "segmentor"])
+def test_card_reads_pictures_as_the_package_does(kind, tmp_path):
+    """Without the package, which those who load a model may not have."""
+    card = str(model_card(getattr(GPVIT, f"{kind}_class")(GPVIT.config()), model_name="m", onnx=True))
+    assert "Image.open(" not in "\n".join(line for line in card.splitlines() if "formats=" not in line)
+    functions = list(reading(card))
+    assert len(functions) == 2  # of the model and of its ONNX file
+    for name, (picture, options) in PICTURES.items():
+        picture.copy().save(tmp_path / name, **options)
+        expected = read_rgb(tmp_path / name)
+        for function in functions:
+            found = function(tmp_path / name)
+            assert (found.mode, found.tobytes()) == ("RGB", expected.tobytes()), name
+    for name, picture in REFUSED.items():
+        picture.copy().save(tmp_path / name)
+        for function in (read_rgb, *functions):
+            with pytest.raises((ValueError, OSError)):
+                function(tmp_path / name)
 
 
 def test_licence_of_weights():

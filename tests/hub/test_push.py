@@ -23,6 +23,9 @@ from hf_gpvit.data import image_processor_for
 from hf_gpvit.hub import folders, push, push_folder, push_model, save_for_hub
 
 
+# What a login page between here and the Hub answers.
+PAGE = b"<html>\x1b]0;x\x07 log in " + b"here " * 1000
+
 FIGURES = {"accuracy": 0.5, "top5_accuracy": 1.0}
 
 # Runs `hf-gpvit push` with each list of arguments, and writes how each ends. The library waits between its attempts.
@@ -119,6 +122,16 @@ def pushed(hub, root):
         Fault("POST", "you/busy/commit", status=500, times=2),
         Fault("PUT", "you/always-cut", times=float("inf")),
         Fault("POST", "you/forbidden/preupload", status=403),
+        Fault("GET", "models/you/odd-list", status=200, body=b"[]", times=float("inf")),
+        Fault("GET", "models/you/odd-info", status=200, body=b'{"id": "you/odd-info"}', times=float("inf")),
+        Fault("POST", "you/odd-page/preupload", status=200, body=PAGE),
+        Fault("POST", "you/odd-commit/commit", status=200, body=b"null"),
+        Fault(
+            "POST",
+            "you/odd-refusal/preupload",
+            status=400,
+            body=b'{"error": "\\u001b]0;x\\u0007 hf_%s"}' % (b"w" * 34),
+        ),
     ]
     cases = [
         ["classifier", "you/classifier", "--public", "--commit_message", "First"],
@@ -129,6 +142,11 @@ def pushed(hub, root):
         ["classifier", "you/busy"],
         ["classifier", "you/always-cut"],
         ["classifier", "you/forbidden"],
+        ["classifier", "you/odd-list"],
+        ["classifier", "you/odd-info"],
+        ["classifier", "you/odd-page"],
+        ["classifier", "you/odd-commit"],
+        ["classifier", "you/odd-refusal"],
         ["unevaluated", "you/unevaluated"],
         ["unevaluated", "you/no-figures", "--allow_unevaluated"],
         ["plain", "you/plain"],
@@ -184,7 +202,7 @@ def test_private_unless_told_otherwise(hub, pushed):
     assert all(repo.private for name, repo in hub.repos.items() if name != "you/classifier")
 
 
-def test_run_gets_card_and_code_on_the_way(hub, root, pushed):
+def test_run_gets_card_on_the_way(hub, root, pushed):
     assert pushed["you/segmentor"][0]["code"] == 0
     (commit,) = commits(hub, "you/segmentor")
     assert commit.message == "Upload HRViTForSemanticSegmentation"
@@ -196,7 +214,7 @@ def test_run_gets_card_and_code_on_the_way(hub, root, pushed):
     assert "my-scenes" in card
     assert "/home" not in card
     assert {"metrics.json", "recipe.yaml", "modeling_hrvit.py"} <= commit.files.keys()
-    assert {path.name for path in (root / "run/best").iterdir()} & {"README.md", "modeling_hrvit.py"} == set()
+    assert not (root / "run/best/README.md").exists()
 
 
 def test_others_load_it(hub, root, pushed):
@@ -235,6 +253,48 @@ def test_failed_push_commits_nothing(name, hub, pushed):
     assert f"you/{name}" in result["message"]
     assert ("could not be reached" in result["message"]) == (name == "always-cut")
     assert not commits(hub, f"you/{name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("odd-list", "TypeError .*list"),
+        ("odd-info", "TypeError expected a bool, got None"),
+        ("odd-page", r"<html>\\x1b\]0;x\\x07 log in (here ){9}.*\.\.\."),
+        ("odd-commit", "TypeError .*NoneType"),
+        ("odd-refusal", r"refuses you/odd-refusal \(400, .*\\x1b\]0;x\\x07 \*\*\*"),
+    ],
+)
+def test_answers_that_are_none(name, message, hub, pushed):
+    """On one line, which names the Hub, without what a terminal would obey."""
+    (result,) = pushed[f"you/{name}"]
+    assert result["code"] == 1
+    assert re.search(message, result["message"])
+    assert result["message"].isprintable()
+    assert len(result["message"]) < 500
+    if name != "odd-refusal":
+        assert f"{hub.url} gives answers that are none of the Hub's" in result["message"]
+    assert not commits(hub, f"you/{name}")
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        *([], None, {}, 3, {"name": None}, {"name": "you", "orgs": [{}]}, {"name": "you", "orgs": 3}),
+        {"name": "you", "auth": [1]},
+    ],
+)
+def test_users_that_are_none(user, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr(push.HfApi, "whoami", lambda api: user)
+    with pytest.raises(ValueError, match=rf"^{push.constants.ENDPOINT} gives answers .*Error.*\?$"):
+        push.prepare_repo("you/model")
+
+
+def test_users_about_whom_little_is_said():
+    assert push._role_and_owners({"name": "you", "orgs": None, "auth": None}) == (None, ["you"])
+    user = {"name": "you", "orgs": [{"name": "lab"}], "auth": {"accessToken": {"role": "read"}}}
+    assert push._role_and_owners(user) == ("read", ["you", "lab"])
 
 
 def test_second_push(hub, root, pushed):
@@ -343,6 +403,45 @@ def test_incomplete_folders(missing, tmp_path):
     (folder / missing).unlink()
     with pytest.raises(FileNotFoundError, match=missing):
         push_folder(folder, "you/model")
+
+
+@pytest.mark.parametrize(
+    "other", ["model.safetensors.index.json", "pytorch_model.bin", "model.fp16.safetensors", "adapter_config.json"]
+)
+def test_other_weights_beside_those_that_are_checked(other, root, tmp_path):
+    folder = copied(root / "classifier", tmp_path / "model", is_hub_folder=True)
+    name = "other.safetensors" if other.endswith(".index.json") else "model.safetensors"
+    (folder / other).write_text(json.dumps({"weight_map": {"classifier.weight": name}}))
+    with pytest.raises(ValueError, match=f"{other}.*[Rr]emove"):
+        push_folder(folder, "you/model")
+
+
+def test_config_that_names_other_weights(root, tmp_path):
+    folder = copied(root / "classifier", tmp_path / "model", is_hub_folder=True)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"transformers_weights": "other.safetensors"}))
+    with pytest.raises(ValueError, match="config.json must have no transformers_weights, got 'other.safetensors'"):
+        push_folder(folder, "you/model")
+
+
+def test_what_is_loaded_is_what_was_checked(to_hub, monkeypatch):
+    """Whatever else lies in a folder of save_pretrained, and however transformers finds it."""
+    load = GPVIT.classifier_class.from_pretrained
+
+    def load_others(folder):
+        model = load(folder)
+        model.classifier.weight.data += 1
+        return model
+
+    monkeypatch.setattr(GPVIT.classifier_class, "from_pretrained", load_others)
+    with pytest.raises(ValueError, match="has classifier.weight twice.*model.safetensors"):
+        to_hub({"metrics.json": {"accuracy": 0.5}}, dataset="photos")
+
+
+def test_old_weights_that_nobody_loads_stay_here(to_hub, root):
+    folder = to_hub({"metrics.json": {"accuracy": 0.5}, "pytorch_model.bin": {}}, dataset="photos")
+    assert not (folder / "pytorch_model.bin").exists()
+    assert (folder / "model.safetensors").read_bytes() == (root / "classifier/model.safetensors").read_bytes()
 
 
 def test_missing_shard(root, tmp_path):

@@ -8,7 +8,7 @@ import torch
 import transformers
 from packaging.version import Version
 from PIL import Image
-from transformers import pipeline
+from transformers import ViTImageProcessor, pipeline
 
 from families import awake
 from hf_gpvit.data import image_processor_for
@@ -36,6 +36,16 @@ def by_pipeline(model, processor):
         for entry in answer:
             row[model.config.label2id[entry["label"]]] = entry["score"]
     return scores
+
+
+@pytest.mark.parametrize("options", [{"do_resize": False}, {"size": {"shortest_edge": 24}}], ids=str)
+def test_pictures_of_several_sizes(family, options):
+    """Each has the scores that it has alone, whatever the image processor leaves of its shape."""
+    model = awake(family.classifier_class(family.config()))
+    processor = ViTImageProcessor(default_to_square=False, **options)
+    expected = torch.cat([classify(model, processor, [image]) for image in IMAGES])
+    for batch_size in (2, 32):
+        torch.testing.assert_close(classify(model, processor, IMAGES, batch_size), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(

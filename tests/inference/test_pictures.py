@@ -64,6 +64,27 @@ def test_names_are_unique_where_case_is_ignored(folder):
     assert len({name.casefold() for name in names}) == len(names) == 7
 
 
+def test_names_are_unique_where_accents_are_composed(folder):
+    """As on the disks of a Mac."""
+    for number, stem in enumerate(("\u00e9", "e\u0301", "\u00c9")):
+        draw(folder / f"other{number}" / f"{stem}.jpg")
+    names = list(found("other0", "other1", "other2").values())
+    assert names == ["\u00e9", "e\u0301-1", "\u00c9-2"]
+
+
+def test_no_name_makes_a_file_where_another_makes_a_folder(folder):
+    for name in ("a.jpg", "a.png/b.jpg", "a.png/c.jpg", "predictions.json/x.jpg", "z-overlay.jpg/z.jpg", "z.jpg"):
+        draw(folder / "other" / name)
+    assert list(found("other").items()) == [
+        ("other/a.jpg", "a"),
+        ("other/a.png/b.jpg", "a.png-1/b"),
+        ("other/a.png/c.jpg", "a.png-1/c"),
+        ("other/predictions.json/x.jpg", "predictions.json-1/x"),
+        ("other/z-overlay.jpg/z.jpg", "z-overlay.jpg/z"),
+        ("other/z.jpg", "z-1"),
+    ]
+
+
 def test_nothing_is_found_twice(folder):
     assert len(found("photos", "photos/b.jpg", folder / "photos", "photos/../photos/sub")) == 4
 

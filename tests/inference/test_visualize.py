@@ -20,6 +20,7 @@ from hf_gpvit.inference import (
     side_by_side,
     stripe_attention_map,
 )
+from hf_gpvit.inference import fonts as visualize_fonts
 
 
 NAMES = {0: "wall", 1: "__floor__", 2: "cash $ $ desk", 3: "lamp"}
@@ -185,6 +186,78 @@ def test_bad_segmentation_arguments(changes, message):
     arguments = {"image": noise(60, 40), "segmentation_map": quarters(), "id2label": NAMES}
     with pytest.raises(ValueError, match=message):
         overlay_segmentation(**arguments | changes)
+
+
+def of_names(*names):
+    """A legend of equally many pixels of each."""
+    ids = np.arange(len(names)).repeat(40 * 60 // len(names)).reshape(40, -1)
+    return overlay_segmentation(noise(*ids.shape[::-1]), ids, dict(enumerate(names)))
+
+
+@pytest.fixture
+def fonts(monkeypatch):
+    """matplotlib's fonts, of which only its own ones are installed."""
+    manager = pytest.importorskip("matplotlib.font_manager")
+    monkeypatch.setattr(visualize_fonts, "_family_of", {})
+    own = [entry for entry in manager.fontManager.ttflist if "mpl-data" in entry.fname]
+    monkeypatch.setattr(manager.fontManager, "ttflist", own)
+    return manager.fontManager
+
+
+def test_letters_that_no_font_has_are_escapes(fonts, drawn_texts):
+    """And the id tells what they stand for."""
+    of_names("背景", "道路", "road", "Straße")
+    names = [text.partition("%  ")[2] for text in drawn_texts]
+    assert names == [r"\u80cc\u666f (0)", r"\u9053\u8def (1)", "road", "Straße"]
+
+
+def test_names_that_would_look_alike(fonts, drawn_texts):
+    of_names("背", r"\u80cc", "a\nb\x1b", "same", "same", "x" * 10_000)
+    names = [text.partition("%  ")[2] for text in drawn_texts]
+    assert len(set(names)) == 6
+    assert names[2] == r"a\nb\x1b (2)"
+    assert len(names[-1]) < 70
+
+
+def test_a_legend_of_very_many_classes_can_be_saved(drawn_texts, tmp_path):
+    """As a JPEG, which has at most 65500 pixels a side."""
+    names = [f"{number} {'W' * 80}" for number in range(300)]
+    overlay = of_names(*names)
+    overlay.save(tmp_path / "overlay.jpg")
+    assert len(drawn_texts) == 257
+    assert drawn_texts[-1].endswith("%  44 more classes")
+
+
+def test_a_font_that_has_the_letters_is_used(fonts, drawn_texts, tmp_path):
+    """Found among those that are installed, and drawn with."""
+    builder_module = pytest.importorskip("fontTools.fontBuilder")
+    pen_module = pytest.importorskip("fontTools.pens.ttGlyphPen")
+    pen = pen_module.TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    for point in ((500, 900), (900, 0)):
+        pen.lineTo(point)
+    pen.closePath()
+    builder = builder_module.FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder([".notdef", "triangle"])
+    builder.setupCharacterMap({ord("背"): "triangle", ord("景"): ".notdef"})
+    builder.setupGlyf({".notdef": pen_module.TTGlyphPen(None).glyph(), "triangle": pen.glyph()})
+    builder.setupHorizontalMetrics({".notdef": (1000, 0), "triangle": (1000, 0)})
+    builder.setupHorizontalHeader(ascent=900, descent=-100)
+    builder.setupNameTable({"familyName": "Triangles", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(tmp_path / "triangles.ttf")
+    fonts.addfont(tmp_path / "triangles.ttf")
+    pictures = [pixels(of_names(name, "road")) for name in ("背", "背背")]
+    assert [text.partition("%  ")[2] for text in drawn_texts] == ["背", "road", "背背", "road"]
+    assert visualize_fonts.families(["a背"])[-1] == "Triangles"
+    assert pictures[0].shape != pictures[1].shape or (pictures[0] != pictures[1]).any()
+    assert visualize_fonts.drawable("景") == r"\u666f"
+
+
+def test_titles_of_other_alphabets(fonts, drawn_texts):
+    side_by_side({"1: 背景": noise(300, 200), "α": noise(300, 200)})
+    assert drawn_texts == [r"1: \u80cc\u666f", "α"]
 
 
 # Panels

@@ -70,12 +70,21 @@ def test_of_equal_scores_the_lower_id_is_higher():
     assert figures == {"accuracy": 2 / 4, "top5_accuracy": 3 / 4}
 
 
-def test_nan_is_never_right():
-    """Models that diverged know nothing."""
-    scores = np.full((2, 6), math.nan)
-    scores[1, 3] = 1.0
-    figures = TopKAccuracy().compute(predictions=scores, references=[0, 3])
-    assert figures == {"accuracy": 0.0, "top5_accuracy": 0.0}
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_scores_that_are_not_finite_are_refused(value):
+    """Models that diverged know nothing, and of equal infinities none is the higher."""
+    scores = np.zeros((2, 6))
+    scores[1, 3] = value
+    metric = TopKAccuracy()
+    with pytest.raises(ValueError, match="those of sample 1 are not finite"):
+        metric.add_batch(predictions=scores, references=[0, 3])
+    assert metric.state.tolist() == [0, 0, 0]
+
+
+def test_classes_that_cannot_be():
+    scores = np.full((1, 6), -math.inf)
+    scores[0, 3] = -5.0
+    assert TopKAccuracy().compute(predictions=scores, references=[3])["accuracy"] == 1
 
 
 @pytest.mark.parametrize("num_labels", [None, 10])

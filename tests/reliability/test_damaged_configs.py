@@ -8,11 +8,13 @@ from dataclasses import fields
 
 import pytest
 import torch
+from huggingface_hub import constants
 from huggingface_hub.errors import StrictDataclassError
 
 import hf_gpvit_cli
 from families import FAMILIES
-from hf_gpvit.saved_models import read_config
+from hf_gpvit import saved_models
+from hf_gpvit.saved_models import AUTO_CLASSES, load_image_processor, load_model, read_config
 
 
 DROPPED = object()
@@ -147,3 +149,31 @@ def test_a_config_that_is_not_utf_8(saved, tmp_path):
 
 def test_fields_that_are_unknown_are_kept(family):
     assert family.config_class.from_dict(written(family) | {"of_tomorrow": [1]}).of_tomorrow == [1]
+
+
+@pytest.mark.parametrize(
+    ("load", "auto_class", "part"),
+    [
+        (read_config, "AutoConfig", "config.json"),
+        (load_image_processor, "AutoImageProcessor", "preprocessor_config.json"),
+        (lambda name: load_model(name, "image-classification"), None, "weights"),
+    ],
+)
+@pytest.mark.parametrize(
+    "error", [OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, json.JSONDecodeError]
+)
+def test_what_a_hub_gives_ends_in_one_line(load, auto_class, part, error, monkeypatch):
+    """One that names model and Hub, however much is answered."""
+
+    def fail(*args, **kwargs):
+        page = "<html>\x1b]0;x\x07\n" + "log in " * 9999
+        raise error(page, page, 0) if error is json.JSONDecodeError else error(page)
+
+    cls = getattr(saved_models, auto_class) if auto_class else AUTO_CLASSES["image-classification"]
+    monkeypatch.setattr(cls, "from_pretrained", fail)
+    with pytest.raises((OSError, ValueError)) as raised:
+        load("you/model")
+    told = str(raised.value)
+    assert told.startswith(f"The {part} of you/model ({constants.ENDPOINT}) can't be ")
+    assert told.isprintable()
+    assert len(told) < 1200

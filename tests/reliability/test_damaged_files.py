@@ -75,6 +75,69 @@ def test_broken_image_processor(changes, folder, photos, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+BEYOND_REASON = [
+    ("image_std", [1e-38] * 3),
+    ("image_std", [0.2, 0.0, 0.2]),
+    ("image_std", [0.2, -0.2, 0.2]),
+    ("image_std", [0.2, float("nan"), 0.2]),
+    ("image_std", float("inf")),
+    ("image_std", [1e30] * 3),
+    ("image_std", ["0.2"] * 3),
+    ("image_mean", [1e7, 0, 0]),
+    ("image_mean", [10**400, 0, 0]),
+    ("rescale_factor", 0),
+    ("rescale_factor", 1e-30),
+    ("rescale_factor", 1e9),
+    ("size", {"height": 5000, "width": 5000}),
+    ("size", {"shortest_edge": 5000}),
+    ("size", {"shortest_edge": 2048, "longest_edge": 16000}),
+    ("size", {"shortest_edge": float("nan")}),
+    ("size", {"max_height": 5000, "max_width": 5000}),
+    ("crop_size", {"height": 5000, "width": 5000}),
+    ("pad_size", {"height": 5000, "width": 5000}),
+    ("pad_size", {"height": 8, "width": 10**9}),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), BEYOND_REASON, ids=str)
+def test_image_processor_beyond_reason(field, value, folder):
+    """Refused with field and value, before any picture is made so."""
+    edited(folder / "preprocessor_config.json", **{field: value})
+    with pytest.raises(
+        ValueError, match=rf"preprocessor_config.json of {folder} can't be used: .*\b{field}\b"
+    ) as caught:
+        load_image_processor(folder)
+    numbers = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    assert any(repr(number) in str(caught.value) or str(number) in str(caught.value) for number in numbers)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"device": "meta"},
+        {"rescale_factor": 1e6, "image_std": [1e-6] * 3},
+        {"image_processor_type": "VivitImageProcessor"},
+    ],
+    ids=str,
+)
+def test_image_processor_whose_result_is_of_no_use(changes, folder):
+    edited(folder / "preprocessor_config.json", **changes)
+    with pytest.raises(ValueError, match=f"preprocessor_config.json of {folder} can't be used: "):
+        load_image_processor(folder)
+
+
+@pytest.mark.parametrize("num_channels", [1, 4])
+def test_image_processor_for_other_channels(num_channels, folder, photos, tmp_path):
+    """The models of the package have no such image processor, but somebody may have put one beside one."""
+    edited(folder / "config.json", num_channels=num_channels)
+    message = message_of_predicting(folder, photos, tmp_path / "out")
+    assert (
+        f"The image processor of {folder} makes 3 channels of a picture, but its model takes {num_channels}" in message
+    )
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", "\x00"])
 def test_image_processor_that_is_no_json(text, folder):
     (folder / "preprocessor_config.json").write_text(text)
@@ -147,11 +210,30 @@ def message_of_resuming(recipe, monkeypatch):
 STATES = ("model.safetensors", "optimizer.bin", "random_states_0.pkl", "custom_checkpoint_0.pkl")
 
 
+@pytest.fixture
+def checkpoint(stopped, tmp_path):
+    """That of the run, as older versions wrote it: without digests, which would find all damage at once."""
+    folder = tmp_path / "run/checkpoints/step-00000002"
+    (folder / "manifest.json").unlink()
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STATES)
-def test_a_damaged_checkpoint(name, stopped, tmp_path, monkeypatch):
+def test_a_damaged_file_of_a_checkpoint_is_named(name, stopped, tmp_path, monkeypatch):
+    path = tmp_path / "run/checkpoints/step-00000002" / name
+    content = path.read_bytes()
+    for broken in (b"", content[:-1], content[:-1] + bytes([content[-1] ^ 1]), content + b"0"):
+        path.write_bytes(broken)
+        assert f"{name} is not as it was written" in message_of_resuming(stopped, monkeypatch)
+    path.unlink()
+    assert f"{name} is missing" in message_of_resuming(stopped, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STATES)
+def test_a_damaged_checkpoint(name, stopped, checkpoint, monkeypatch):
     """Named; without it the run begins anew."""
-    checkpoint = tmp_path / "run/checkpoints/step-00000002"
     content = (checkpoint / name).read_bytes()
     for broken in (b"", content[:50], content[: len(content) // 2], b"\x80\x04cos\nsystem\n(S'false'\ntR.", b"{}"):
         (checkpoint / name).write_bytes(broken)
@@ -167,17 +249,17 @@ def test_a_damaged_checkpoint(name, stopped, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "state", [{}, [], {"step": "two", "epoch": 0, "num_corrupt": 0, "best": 0.5, "metrics": {}}, {"step": 2}]
 )
-def test_progress_of_another_kind(state, stopped, tmp_path, monkeypatch):
-    torch.save(state, tmp_path / "run/checkpoints/step-00000002/custom_checkpoint_1.pkl")
+def test_progress_of_another_kind(state, stopped, checkpoint, monkeypatch):
+    torch.save(state, checkpoint / "custom_checkpoint_1.pkl")
     message = message_of_resuming(stopped, monkeypatch)
     assert "step-00000002 can't be loaded" in message
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("state", [{}, {"torch_manual_seed": torch.zeros(8, dtype=torch.uint8)}])
-def test_random_numbers_of_another_kind(state, stopped, tmp_path, monkeypatch):
+def test_random_numbers_of_another_kind(state, stopped, checkpoint, monkeypatch):
     """Accelerate would go on with others."""
-    torch.save(state, tmp_path / "run/checkpoints/step-00000002/random_states_0.pkl")
+    torch.save(state, checkpoint / "random_states_0.pkl")
     assert "step-00000002 can't be loaded" in message_of_resuming(stopped, monkeypatch)
 
 
@@ -217,7 +299,8 @@ def test_a_broken_recipe(text, message, stopped, tmp_path, monkeypatch):
 def test_a_recipe_cut_short_is_another_recipe(stopped, tmp_path, monkeypatch):
     path = tmp_path / "run/recipe.yaml"
     lines = path.read_text().splitlines()
-    for count in range(3, len(lines) - 3, 9):
+    lines = lines[: lines.index("image_size: 32") + 1]  # the rest are defaults
+    for count in range(3, len(lines), 9):
         path.write_text("\n".join(lines[:count]))
         said = message_of_resuming(stopped, monkeypatch)
         assert "run" in said

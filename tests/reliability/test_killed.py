@@ -78,10 +78,14 @@ def save_converted(root: Path, ready) -> None:
         ready()
 
 
+def anything(folder: Path) -> list[str]:
+    return ["*"]
+
+
 def save_replaced(root: Path, ready) -> None:
     """As training saves its best model."""
     for number in range(1, 1000):
-        with atomic_folder(root / "model", keep_older=False) as folder:
+        with atomic_folder(root / "model", written=anything, keep_former=False) as folder:
             numbered(number).save_pretrained(folder)
         ready()
 
@@ -109,15 +113,15 @@ def test_many_kills(tmp_path, work):
 
 
 @pytest.mark.parametrize("can_exchange", [True, False])
-@pytest.mark.parametrize("keep_older", [True, False])
-def test_killed_before_each_rename(tmp_path, monkeypatch, keep_older, can_exchange):
+@pytest.mark.parametrize("keep_former", [True, False])
+def test_killed_before_each_rename(tmp_path, monkeypatch, keep_former, can_exchange):
     """Names can be exchanged on Linux. Elsewhere there is a moment with nothing at the name, and both beside it."""
     exchange = files._exchange if can_exchange else lambda *_: False
     if can_exchange and sys.platform != "linux":
         pytest.skip("Only Linux exchanges names.")
 
     def save(text):
-        with atomic_folder(tmp_path / "model", keep_older) as folder:
+        with atomic_folder(tmp_path / "model", written=anything, keep_former=keep_former) as folder:
             (folder / "file").write_text(text)
 
     def save_killed(number):
@@ -142,7 +146,7 @@ def test_killed_before_each_rename(tmp_path, monkeypatch, keep_older, can_exchan
         found = sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith("."))
         texts = {(tmp_path / name / "file").read_text() for name in found}
         assert texts <= {"old", "new"}
-        assert "old" in texts or not keep_older or not can_exchange
+        assert "old" in texts or not keep_former or not can_exchange
         if can_exchange:
             assert "model" in found
         else:
@@ -179,7 +183,7 @@ def check_run(run: Path) -> None:
     for path in checkpoints:
         assert load_file(path / "model.safetensors")
         torch.load(path / "optimizer.bin")
-    hidden = [path for folder in (run, run / "checkpoints") for path in folder.glob(".*")]
+    hidden = [path for folder in (run, run / "checkpoints") for path in folder.glob(".*") if path.name != ".lock"]
     assert all(path.name.endswith(".partial") for path in hidden)
 
 

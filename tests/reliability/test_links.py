@@ -36,16 +36,21 @@ def untouched(outside):
     return {path.name: path.read_text() for path in outside.iterdir()} == {"precious": "precious"}
 
 
-@pytest.mark.parametrize("keep_older", [True, False])
+@pytest.mark.parametrize("keep_former", [True, False])
 @pytest.mark.parametrize("is_dangling", [True, False])
-def test_output_that_is_a_link(keep_older, is_dangling, outside, tmp_path):
-    """The link makes room, as a folder would."""
+def test_output_that_is_a_link(keep_former, is_dangling, outside, tmp_path):
+    """The link makes room, as a folder would, where it is told to."""
     (tmp_path / "model").symlink_to(tmp_path / "nowhere" if is_dangling else outside)
-    with atomic_folder(tmp_path / "model", keep_older) as folder:
+    with (
+        pytest.raises(FileExistsError, match="model is there already, and is a link"),
+        atomic_folder(tmp_path / "model"),
+    ):
+        pytest.fail("the block ran")
+    with atomic_folder(tmp_path / "model", overwrite=True, keep_former=keep_former) as folder:
         (folder / "file").write_text("new")
     assert (tmp_path / "model/file").read_text() == "new"
     assert not (tmp_path / "model").is_symlink()
-    assert (tmp_path / "model-1").is_symlink() is keep_older
+    assert (tmp_path / "model-1").is_symlink()
     assert untouched(outside)
     assert not list(tmp_path.glob(".*"))
 
@@ -53,7 +58,7 @@ def test_output_that_is_a_link(keep_older, is_dangling, outside, tmp_path):
 def test_a_dangling_link_is_no_free_name(tmp_path):
     (tmp_path / "model-1").symlink_to(tmp_path / "nowhere")
     for text in ("old", "new"):
-        with atomic_folder(tmp_path / "model") as folder:
+        with atomic_folder(tmp_path / "model", overwrite=True) as folder:
             (folder / "file").write_text(text)
     assert (tmp_path / "model-1").is_symlink()
     assert (tmp_path / "model-2/file").read_text() == "old"

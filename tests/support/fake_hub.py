@@ -33,6 +33,7 @@ class Fault:
     status: int | None = None  # to answer; None: the connection is cut amid the body
     is_after: bool = False  # cut only before the answer, when all is done
     times: float = 1
+    body: bytes = b'{"error": "broken"}'  # with `status`
 
 
 @dataclass
@@ -139,7 +140,7 @@ class Handler(BaseHTTPRequestHandler):
             return self._cut()
         self.body = self.rfile.read(length)
         if fault and fault.status:
-            return self._answer({"error": "broken"}, fault.status)
+            return self._answer(fault.body, fault.status)
         with self.server.lock:
             answer = self._route(path)
         return self._cut() if fault else self._answer(*answer)
@@ -194,7 +195,7 @@ class Handler(BaseHTTPRequestHandler):
             return {"error": "You don't have the rights to create a model there"}, 403
         if name in self.server.repos:
             return {"error": "You already created this model repo", "url": f"{self.server.url}/{name}"}, 409
-        private = fields["visibility"] == "private" if "visibility" in fields else fields["private"]
+        private = fields["visibility"] == "private" if "visibility" in fields else fields.get("private", False)
         self.server.repos[name] = Repo(private)
         return ({"url": f"{self.server.url}/{name}"},)
 

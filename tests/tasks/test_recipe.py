@@ -4,13 +4,20 @@
 
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from hf_gpvit.tasks import find_task
+from hf_gpvit.tasks.recipe import recipe_fields
 from hf_gpvit.training import ClassificationRecipe, SegmentationRecipe, load_recipe
 
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+FILES = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent.name != "accelerate")
 
 
 def write(path: Path, text: str) -> Path:
@@ -46,7 +53,7 @@ def test_a_saved_recipe_is_the_same(tmp_path):
         ("learning_rte: 1e-3", "learning_rte"),
         ("learning_rate: fast", "learning_rate.*'fast'"),
         ("learning_rate: 0", "learning_rate must be greater than 0, got learning_rate=0"),
-        ("schedule: step", "schedule.*step.*cosine"),
+        ("schedule: step", "schedule must be one of cosine, poly, got schedule='step'"),
         ("batch_size: 6\ngradient_accumulation_steps: 4", "batch_size must be a multiple"),
         ("resize_size: [512, 256]", "resize_size must be"),
         ("streaming: true", "max_steps must be given"),
@@ -54,8 +61,38 @@ def test_a_saved_recipe_is_the_same(tmp_path):
         ("base: a.yaml", "a.yaml is its own base"),
         ("learning_rate: [1", "a.yaml is no YAML"),
         ("seed: -1", "seed must be at least 0"),
-        ("model_fields: 3", "model_fields.*must be name=value.*'3'"),
-        ("model_fields: ['a=[1']", "model_fields.*must be name=value"),
+        ("model_fields: 3", "model_fields must be a mapping from names to values, .*'3'"),
+        ("model_fields: ['a=[1']", "model_fields must be a mapping"),
+        ("batch_size: 16.0", "batch_size must be an integer .*'16.0'"),
+        ("batch_size: 010", "batch_size must be an integer"),
+        ("batch_size: [4]", "batch_size must be an integer"),
+        ("batch_size: 99999999999999999999", "batch_size must be an integer"),
+        ("learning_rate: .inf", "learning_rate must be a finite number"),
+        ("learning_rate: nan", "learning_rate must be a finite number"),
+        ("learning_rate: 1e999", "learning_rate must be a finite number"),
+        ("learning_rate: true", "learning_rate must be a finite number"),
+        ("scale_range: [1, .nan]", "scale_range must be a list, each a finite number"),
+        ("streaming: 2", "streaming must be true or false"),
+        ("model: [a]", "model must be text"),
+        ('model: "a\\0"', "model must be text"),
+        ("class_names: [{a: b}]", "class_names must be a list, each text"),
+        ("class_names: []", "class_names must be of at least one"),
+        ("model_fields: {mlp_ratio: 1e999}", "model_fields must be made of .*finite"),
+        ("crop_size: 1048576", "crop_size must be at least 1 and at most 16384"),
+        ("test_scales: [1e6]", "test_scales must be such that resize_size"),
+        ("num_workers: 1000000", "num_workers must be at most 1024"),
+        ("seed: 1\nseed: 2", "line 2 has 'seed' a second time"),
+        ("model_fields: {a: 1, a: 2}", "line 1 has 'a' a second time"),
+        ("[a]: 1", "line 1 has a list or mapping as a name"),
+        ("class_names: &a [x]", "line 1 has an anchor"),
+        ("class_names: [*a]", "line 1 has an anchor or alias"),
+        ("model: !!python/name:os.system x", "line 1 has a tag"),
+        ("seed: 1\n---\nseed: 2", "must be one document"),
+        ("model_fields: " + "[" * 30 + "]" * 30, "nested more than 20 deep"),
+        ("model_fields: " + "{a: " * 99999, "a.yaml is no YAML"),
+        ("#" * 2**20 + "#", "more than 1,048,576 bytes"),
+        ("base: [a]", "base must be the name of a file"),
+        ("base: {a: b}", "base must be the name of a file"),
         ("model_fields: {image_size: 64}", "model_fields must be without image_size"),
     ],
 )
@@ -63,6 +100,160 @@ def test_mistakes_are_named(tmp_path, text, message):
     path = write(tmp_path / "a.yaml", text)
     with pytest.raises(ValueError, match=message):
         load_recipe(SegmentationRecipe, path)
+
+
+def test_text_is_what_is_written(tmp_path):
+    names = "[yes, no, 010, 12:30:45, null, 1e3, 2020-01-01, ~, 0x1F, .inf, -a, '', \"it's\"]"
+    path = write(tmp_path / "a.yaml", f"class_names: {names}\nmixed_precision: no\nmodel: 007\neval_split: 'null'\n")
+    recipe = load_recipe(ClassificationRecipe, path)
+    expected = ["yes", "no", "010", "12:30:45", "null", "1e3", "2020-01-01", "~", "0x1F", ".inf", "-a", "", "it's"]
+    assert recipe.class_names == expected
+    assert (recipe.mixed_precision, recipe.model, recipe.eval_split) == ("no", "007", "null")
+    recipe.save(tmp_path / "saved.yaml")
+    assert load_recipe(ClassificationRecipe, tmp_path / "saved.yaml") == recipe
+
+
+def test_one_name_is_a_list_and_a_byte_order_mark_nothing(tmp_path):
+    path = write(tmp_path / "a.yaml", "\ufeffclass_names: ade20k\nseed: '3'\n")
+    recipe = load_recipe(SegmentationRecipe, path)
+    assert (recipe.class_names, recipe.seed) == (["ade20k"], 3)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing", "---", "~", "null", "class_names: ~\nmodel_fields:\n"])
+def test_nothing_is_the_default(text, tmp_path):
+    assert load_recipe(ClassificationRecipe, write(tmp_path / "a.yaml", text)) == ClassificationRecipe()
+
+
+def test_names_that_begin_with_a_dash():
+    recipe = load_recipe(ClassificationRecipe, None, ["--class_names", "-a", "b", "-1", "--seed", "2"])
+    assert (recipe.class_names, recipe.seed) == (["-a", "b", "-1"], 2)
+    with pytest.raises(ValueError, match="--sed"):
+        load_recipe(ClassificationRecipe, None, ["--class_names", "-a", "--sed", "2"])
+
+
+def test_a_bomb_is_refused_at_once(tmp_path):
+    layers = [f"&a{i} [{','.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+    path = write(tmp_path / "a.yaml", f"train_split: [&a0 [{'x,' * 10}], {', '.join(layers)}]")
+    with pytest.raises(ValueError, match="has an anchor"):
+        load_recipe(ClassificationRecipe, path)
+
+
+@pytest.mark.parametrize("content", [b"model: \xff", "model: a".encode("utf-16"), b"model: \x07", b"\0"])
+def test_other_bytes(content, tmp_path):
+    (tmp_path / "a.yaml").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.yaml is no YAML"):
+        load_recipe(ClassificationRecipe, tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("base", ["3", "nothing.yaml", "''", "..", "/dev/zero"])
+def test_a_base_must_be_a_file(base, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"a\.yaml: base must be the name of a file"):
+        load_recipe(ClassificationRecipe, write(tmp_path / "a.yaml", f"base: {base}"))
+
+
+def test_bases_come_round(tmp_path):
+    for name, base in ("ab", "bc", "ca"):
+        path = write(tmp_path / name, f"base: {base}")
+    with pytest.raises(ValueError, match="its own base"):
+        load_recipe(ClassificationRecipe, path)
+    for number in range(30):
+        path = write(tmp_path / f"{number}", f"base: {number + 1}")
+    with pytest.raises(ValueError, match="more than 20 bases"):
+        load_recipe(ClassificationRecipe, tmp_path / "0")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_train_epochs", float("inf")),
+        ("warmup_epochs", float("nan")),
+        ("learning_rate", 1e39),
+        ("learning_rate", True),
+        ("learning_rate", "1e-3"),
+        ("mixup_alpha", 10**400),
+        ("batch_size", True),
+        ("batch_size", 16.0),
+        ("seed", 2**31),
+        ("max_steps", -(2**70)),
+        ("max_steps", None),
+        ("streaming", 1),
+        ("image_size", 2**20),
+        ("crop_scale", [0.5, float("nan")]),
+        ("class_names", ["a", 3]),
+        ("class_names", ["\udcff"]),
+        ("dataset", "photos-\udcff"),
+        ("output_dir", b"run"),
+        ("model_fields", {"mlp_ratio": float("inf")}),
+        ("model_fields", {"mlp_ratio": [[object()]]}),
+        ("model_fields", [1]),
+        ("schedule", "linear"),
+    ],
+)
+def test_wrong_values_from_python(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        ClassificationRecipe(**{name: value})
+
+
+def test_values_from_python_become_those_of_files(tmp_path):
+    fields = {"batch_size": np.int64(4), "learning_rate": np.float32(0.5), "crop_scale": (np.float64(0.5), 1)}
+    recipe = ClassificationRecipe(**fields, output_dir=tmp_path, model_fields={"mlp_ratios": (2, 2)})
+    recipe.save(tmp_path / "a.yaml")
+    assert load_recipe(ClassificationRecipe, tmp_path / "a.yaml") == recipe
+    assert (recipe.output_dir, recipe.crop_scale) == (str(tmp_path), [0.5, 1.0])
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12) | st.sampled_from(
+    ["no", "010", "12:30", "null", "~", "1e3", "2020-01-01", "-a", "--b", "*a", "&a", "!a", "a: b", "#", "=", "<<"]
+)
+NUMBER = st.floats(1e-12, 1e9)
+SETTING = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats(-1e30, 1e30) | TEXT,
+    lambda entry: st.lists(entry, max_size=3) | st.dictionaries(TEXT, entry, max_size=3),
+    max_leaves=5,
+)
+SAME = st.shared(st.lists(TEXT, min_size=1, max_size=4), key="the same list, written twice")
+
+
+@settings(derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "model": TEXT,
+            "dataset": TEXT,
+            "eval_split": st.none() | TEXT,
+            "class_names": SAME,
+            "trackers": SAME,
+            "model_fields": st.dictionaries(TEXT, SETTING, max_size=3),
+            "learning_rate": NUMBER,
+            "num_train_epochs": NUMBER,
+            "warmup_epochs": NUMBER,
+            "ema_decay": st.floats(0, 0.999),
+            "seed": st.integers(0, 2**31 - 1),
+            "streaming": st.just(False),
+            "push_to_hub": st.booleans(),
+            "hub_model_id": st.just("you/model"),
+            "mixed_precision": st.sampled_from(["no", "bf16", "fp16"]),
+            "crop_scale": st.just([0.1, 0.7]),
+            "image_size": st.none() | st.integers(1, 2**14),
+        },
+    ).filter(lambda fields: "hub_model_id" in fields or not fields.get("push_to_hub"))
+)
+def test_saved_recipes_are_the_same(fields):
+    recipe = ClassificationRecipe(**fields)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "recipe.yaml"
+        recipe.save(path)
+        assert load_recipe(ClassificationRecipe, path) == recipe
+        assert recipe_fields(path)["task"] == recipe.task
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(CONFIGS).as_posix())
+def test_shipped_recipes_are_the_same_when_saved(path, tmp_path):
+    recipe_class = find_task(recipe_fields(path)["task"]).recipe_class
+    recipe = load_recipe(recipe_class, path)
+    recipe.save(tmp_path / "recipe.yaml")
+    assert load_recipe(recipe_class, tmp_path / "recipe.yaml") == recipe
 
 
 def test_any_field_of_the_model_from_file_and_command_line(tmp_path):

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What tests of training start from."""
 
+import datasets
 import pytest
 import torch
 
 import short_runs
+from colored_photos import COLORS
 from families import FAMILIES
 
 
@@ -28,4 +30,18 @@ def models(tmp_path_factory):
     for family in FAMILIES:
         torch.manual_seed(0)
         family.classifier_class(family.config(initializer_range=0.02)).save_pretrained(root / family.name)
+    return root
+
+
+@pytest.fixture(scope="session")
+def parquet(photos, tmp_path_factory):
+    """The classification photos as a folder of parquet files, four of them to train on."""
+    root = tmp_path_factory.mktemp("parquet")
+    files = sorted((photos / "classification/train").rglob("*.png"))
+    columns = {"image": [str(file) for file in files], "label": [file.parent.name for file in files]}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(COLORS))})
+    samples = datasets.Dataset.from_dict(columns, features=features)
+    samples.to_parquet(root / "test-00000-of-00001.parquet")
+    for index in range(4):
+        samples.shard(4, index).to_parquet(root / f"train-{index:05d}-of-00004.parquet")
     return root

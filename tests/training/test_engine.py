@@ -5,8 +5,7 @@
 import json
 import math
 import multiprocessing
-import os
-import signal
+import stat
 from dataclasses import replace
 
 import datasets
@@ -20,6 +19,7 @@ from colored_photos import COLORS
 from families import FAMILIES, GPVIT
 from hf_gpvit.training import SegmentationRecipe, TrainingStopped, engine, load_recipe, train
 from hf_gpvit.training.run_log import read_log
+from short_runs import ask_to_end, rates_and_norms, stop_at
 
 
 # what metrics.json says of the figures
@@ -76,7 +76,8 @@ def test_what_a_run_leaves(classification, tmp_path):
     metrics = train(replace(classification, mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1, max_grad_norm=1.0))
     run = tmp_path / "run"
     names = {path.name for path in run.iterdir()}
-    assert names == {"best", "last", "checkpoints", "recipe.yaml", "log.jsonl", "curves.png"}
+    assert names == {"best", "last", "checkpoints", "recipe.yaml", "data.json", "log.jsonl", "curves.png", ".lock"}
+    assert len({stat.S_IMODE(path.stat().st_mode) for path in run.rglob("*") if path.is_file()}) == 1
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["step-00000003", "step-00000006"]
     records = read_log(run / "log.jsonl")
     steps = [record["step"] for record in records if "loss" in record]
@@ -134,24 +135,6 @@ def test_averaged_weights_are_saved(classification, tmp_path):
     name = "gpvit.layers.0.mlp.fc1.weight"
     assert not torch.equal(averaged[name], plain[name])
     assert not torch.equal(averaged[name], one[name])
-
-
-def stop_at(monkeypatch, step, action):
-    """Does `action` after the loss of `step`."""
-    task = engine.TASKS["image-classification"]
-    loss, calls = task.loss, []
-
-    def acting(*arguments):
-        value = loss(*arguments)
-        calls.append(value)
-        return action(value) if len(calls) == step else value
-
-    monkeypatch.setattr(task, "loss", acting)
-
-
-def ask_to_end(loss):
-    os.kill(os.getpid(), signal.SIGTERM)
-    return loss
 
 
 @pytest.mark.parametrize(
@@ -219,20 +202,6 @@ def test_a_full_disk_keeps_the_former_checkpoint(classification, tmp_path, monke
     assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["step-00000003"]
 
 
-def rates_and_norms(monkeypatch):
-    """Lists that fill with the learning rates and the gradient's norm of each step that AdamW does."""
-    seen, step = [], torch.optim.AdamW.step
-
-    def seeing(optimizer, *arguments, **keywords):
-        gradients = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
-        norm = torch.nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None]).item()
-        seen.append(([group["lr"] for group in optimizer.param_groups], norm))
-        return step(optimizer, *arguments, **keywords)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", seeing)
-    return seen
-
-
 def test_warm_up_schedule_head_and_clipping_reach_the_optimizer(classification, tmp_path, monkeypatch):
     seen = rates_and_norms(monkeypatch)
     fields = {"gradient_accumulation_steps": 2, "max_steps": 4, "learning_rate": 1e-3, "max_grad_norm": 1e-2}
@@ -289,18 +258,78 @@ def test_epochs_differ_in_order_and_augmentation(classification, monkeypatch):
     assert not any(torch.equal(one, other) for i, one in enumerate(pictures) for other in pictures[:i])
 
 
-def test_weights_that_are_not_finite_are_not_saved(classification, tmp_path, monkeypatch):
-    step, calls = torch.optim.AdamW.step, []
+def break_at(monkeypatch, step, name, value=math.nan):
+    """Puts a number into a weight or statistic of the model that is trained, after this step of the optimizer."""
+    follow, models = engine.Weights.follow, []
+    optimize, calls = torch.optim.AdamW.step, []
+
+    def following(weights, model):
+        follow(weights, model)
+        models.append(weights.trained)
 
     def breaking(optimizer, *arguments, **keywords):
-        step(optimizer, *arguments, **keywords)
+        optimize(optimizer, *arguments, **keywords)
         calls.append(optimizer)
-        if len(calls) == 6:  # the last one: its loss was finite
-            optimizer.param_groups[0]["params"][0].data.fill_(math.nan)
+        if len(calls) == step:
+            models[0].state_dict()[name].view(-1)[-1] = value
 
+    monkeypatch.setattr(engine.Weights, "follow", following)
     monkeypatch.setattr(torch.optim.AdamW, "step", breaking)
-    with pytest.raises(TrainingStopped, match=r"after step 6.*step-00000003 is kept"):
+
+
+BROKEN = ("gpvit.layers.0.mlp.fc1.weight", "gpvit.embeddings.stem.0.batch_norm.running_var")
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("ema_decay", [0.0, 0.5])
+def test_weights_that_are_not_finite_are_neither_evaluated_nor_saved(
+    classification, tmp_path, monkeypatch, name, value, ema_decay
+):
+    """Those of the last step, whose loss was finite; they are named."""
+    figures = iter([0.5, 0.9])
+    monkeypatch.setattr(engine, "evaluate_model", lambda *_, **__: {"accuracy": next(figures)})
+    break_at(monkeypatch, 6, name, value)
+    with pytest.raises(TrainingStopped, match=rf"after step 6: {name} is the first.*step-00000003 is kept"):
+        train(replace(classification, ema_decay=ema_decay))
+    assert next(figures) == 0.9
+    assert json.loads((tmp_path / "run/best/metrics.json").read_text())["step"] == 3
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run/best").values())
+    assert not (tmp_path / "run/last").exists()
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["step-00000003"]
+
+
+def test_a_checkpoint_between_evaluations_is_checked_too(classification, tmp_path, monkeypatch):
+    break_at(monkeypatch, 2, BROKEN[0])
+    monkeypatch.setattr(engine.TASKS["image-classification"], "loss", constant_loss)
+    with pytest.raises(TrainingStopped, match=f"after step 2: {BROKEN[0]} is the first.*There is no checkpoint yet"):
+        train(replace(classification, save_steps=2))
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+def test_a_model_that_begins_with_infinite_weights_is_refused(classification, tmp_path, monkeypatch):
+    """Whatever made it; those of saved models are refused when they are loaded."""
+    build = engine.build_training_model
+
+    def spoiled(*arguments):
+        model = build(*arguments)
+        model.classifier.bias.data.fill_(math.inf)
+        return model
+
+    monkeypatch.setattr(engine, "build_training_model", spoiled)
+    with pytest.raises(ValueError, match=r"weights of .*gpvit' are broken: classifier\.bias is not finite"):
         train(classification)
+    assert not (tmp_path / "run/best").exists()
+
+
+@pytest.mark.parametrize("figure", [math.nan, math.inf])
+def test_a_main_figure_that_is_not_finite_ends_the_run(classification, tmp_path, monkeypatch, figure):
+    """Such as that of masks without any class."""
+    figures = iter([0.5, figure])
+    monkeypatch.setattr(engine, "evaluate_model", lambda *_, **__: {"mean_iou": next(figures)})
+    with pytest.raises(TrainingStopped, match=rf"after step 6 gave mean_iou={figure}.*eval_split.*step-00000003 is k"):
+        train(classification)
+    assert json.loads((tmp_path / "run/best/metrics.json").read_text())["step"] == 3
 
 
 def test_a_tracker_that_is_not_there_is_named(classification):
@@ -337,7 +366,8 @@ def test_resuming_with_another_recipe_is_refused(classification):
         ({"dataset": "no/such"}, "no/such"),
         ({"model": "no-such-model"}, "no-such-model"),
         ({"stripe_widths": [1, 2, 7, 7]}, "stripe_widths"),
-        ({"model_fields": {"no_such": 1}, "dataset": "no/such"}, "has no no_such; it has .*mlp_ratio"),
+        ({"model": "gpvit-nano", "model_fields": {"num_channels": 4}}, "num_channels must be 3 .*, got 4"),
+        ({"model_fields": {"no_such": 1}, "dataset": "no/such"}, "has no 'no_such'; it has .*mlp_ratio"),
     ],
 )
 def test_mistakes_end_before_anything_is_written(classification, tmp_path, fields, message):
@@ -362,20 +392,6 @@ def test_a_corrupt_picture_is_named_or_counted(classification, photos, tmp_path)
         train(replace(recipe, output_dir=str(tmp_path / "failed")))
     train(replace(recipe, skip_corrupt=True))
     assert read_log(tmp_path / "run/log.jsonl")[0]["num_corrupt"] == 2  # in each of two epochs
-
-
-@pytest.fixture(scope="module")
-def parquet(photos, tmp_path_factory):
-    """The classification photos as a folder of parquet files, four of them to train on."""
-    root = tmp_path_factory.mktemp("parquet")
-    files = sorted((photos / "classification/train").rglob("*.png"))
-    columns = {"image": [str(file) for file in files], "label": [file.parent.name for file in files]}
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(COLORS))})
-    samples = datasets.Dataset.from_dict(columns, features=features)
-    samples.to_parquet(root / "test-00000-of-00001.parquet")
-    for index in range(4):
-        samples.shard(4, index).to_parquet(root / f"train-{index:05d}-of-00004.parquet")
-    return root
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -430,6 +446,8 @@ def test_a_run_goes_on_by_its_saved_recipe(classification, tmp_path):
     recipe = load_recipe(type(classification), path, ["--resume"])
     train(recipe)
     path.write_text(path.read_text().replace("model_fields:\n  initializer_range: 0.1\n", ""))
+    for name in ("recipe.yaml", "manifest.json"):
+        (tmp_path / "run/checkpoints/step-00000001" / name).unlink()
     with pytest.raises(ValueError, match=r"model_fields=\{\}: it can't go on with model_fields=\{'init"):
         train(recipe)
     train(replace(recipe, model_fields={}))

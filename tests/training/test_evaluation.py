@@ -521,6 +521,31 @@ def test_a_label_that_is_no_class(broken, label):
         evaluate_classification(dataset)
 
 
+@pytest.mark.parametrize(
+    ("task", "evaluate", "settings"),
+    [
+        ("label", evaluate_classification, {}),
+        ("annotation", evaluate_segmentation, {}),
+        ("annotation", evaluate_segmentation, {"settings": SegmentationSettings(window_size=4)}),
+    ],
+)
+def test_numbers_that_are_not_finite_are_refused(task, evaluate, settings, monkeypatch):
+    """The picture is named, and what of the model it is, rather than a figure reported as if it meant something."""
+    see = Reader.scores
+
+    def scores(self, pixel_values):
+        return torch.where(pixel_values[:, :1] == 3, math.nan, see(self, pixel_values))
+
+    monkeypatch.setattr(Reader, "scores", scores)
+    columns = {"image": [red(np.full((8, 8), value)) for value in (0, 1, 3, 2)]}
+    targets = {"label": range(4), "annotation": [Image.fromarray(np.zeros((8, 8), np.uint8))] * 4}
+    dataset = Dataset.from_dict(columns | {task: targets[task]})
+    with pytest.raises(
+        ValueError, match=r"The image .*\(?row 2.* logits are not finite: all weights are, but not what"
+    ):
+        evaluate(dataset, **settings)
+
+
 def test_arguments_that_are_refused():
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         evaluate_classification(some_classification(), batch_size=0)

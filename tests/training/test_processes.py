@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageClassification
 
 from hf_gpvit.training import ClassificationRecipe
+from hf_gpvit.training.run_lock import RunLock
 from hf_gpvit.training.run_log import read_log
 
 
@@ -71,3 +72,26 @@ def test_sharded_weights_are_not_averaged(recipe, tmp_path):
     path = tmp_path / "recipe.yaml"
     with pytest.raises(AssertionError, match="ema_decay must be 0"):
         run(replace(recipe, ema_decay=0.9, max_steps=1), path, 2, "fsdp2")
+
+
+def test_a_run_in_use_is_refused_in_all_processes(recipe, tmp_path):
+    """The main process alone finds out, and locks; nothing waits for it."""
+    (tmp_path / "run").mkdir()
+    lock = RunLock(tmp_path / "run")
+    lock.acquire()
+    with pytest.raises(AssertionError) as failed:
+        run(replace(recipe, resume=True), tmp_path / "recipe.yaml", 2)
+    lock.release()
+    assert str(failed.value).count("is in use: another run is training in it") >= 2
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+    run(replace(recipe, max_steps=2, resume=True), tmp_path / "recipe.yaml", 2)
+
+
+def test_a_damaged_checkpoint_is_refused_in_all_processes(recipe, tmp_path):
+    run(replace(recipe, max_steps=2), tmp_path / "recipe.yaml", 2)
+    checkpoint = tmp_path / "run/checkpoints/step-00000002"
+    assert (checkpoint / "random_states_1.pkl").exists()
+    (checkpoint / "random_states_1.pkl").write_bytes(b"")
+    with pytest.raises(AssertionError) as failed:
+        run(replace(recipe, max_steps=2, resume=True), tmp_path / "recipe.yaml", 2)
+    assert str(failed.value).count("random_states_1.pkl is not as it was written") >= 2

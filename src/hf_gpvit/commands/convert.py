@@ -11,32 +11,32 @@ from transformers import PreTrainedModel
 from ..conversion import convert_checkpoint
 from ..conversion.releases import RELEASE_BY_NAME, Release, release_of
 from ..data import image_processor_for
-from ..files import atomic_folder, check_replaceable
+from ..files import atomic_folder, check_replaceable, printable
+from ..hub.folders import model_files
 from ..inference import load_picture
 from ..prediction import describe_picture
 from ..saved_models import load_image_processor, load_model, task_of
-from .ending import ending_errors
+from .ending import ending_errors, say
 
 
 @ending_errors()
 def run(options: Namespace, prog: str) -> None:
     """Converts a checkpoint; where anything is wrong with it, no folder is left."""
-    if os.path.isfile(options.output_dir):
-        raise NotADirectoryError(f"output_dir must be the name of a folder, but {options.output_dir} is a file.")
-    check_replaceable(options.output_dir)
+    check_replaceable(options.output_dir, options.overwrite, model_files)
     image = None if options.picture is None else load_picture(options.picture)
     # a file may have an official shape and be of somebody's own training: only a name stands for what is published
     release = None if os.path.isfile(options.checkpoint) else RELEASE_BY_NAME.get(options.checkpoint)
     model = _official(release, options.ema) if release else convert_checkpoint(options.checkpoint, options.ema)
-    with atomic_folder(options.output_dir) as folder:
+    with atomic_folder(options.output_dir, options.overwrite, model_files) as folder:
         model.save_pretrained(folder)
         image_processor_for(model).save_pretrained(folder)
         found = [] if image is None else _described(folder, image)
-    print(f"{os.path.join(options.output_dir, '')}: {_kind(model)}")
+    say(f"{printable(os.path.join(options.output_dir, ''))}: {_kind(model)}")
     if release is not None:
         told = f"{release.metric} {release.value} % on {release.dataset}, {release.license}"
-        print(f"as published, {release.variant} has {told}")
-    print("".join(f"{value:7.1%}  {label}\n" for label, value in found), end="")
+        say(f"as published, {release.variant} has {told}")
+    for label, value in found:
+        say(f"{value:7.1%}  {printable(label)}")
 
 
 def _official(release: Release, ema: bool) -> PreTrainedModel:

@@ -14,12 +14,12 @@ from transformers import PreTrainedModel
 from ..data.loading import LoadedData, load_data
 from ..data.masks import reduces_labels
 from ..extras import import_extra
-from ..files import read_json, write_metrics
+from ..files import check_can_be_written, printable, read_json, write_metrics
 from ..inference import SegmentationSettings
 from ..saved_models import load_image_processor, load_model, task_of
 from ..tasks import TASKS, Task
 from ..training import evaluate_model
-from .ending import ending_errors
+from .ending import ending_errors, say
 
 
 accelerate = import_extra("accelerate")
@@ -37,9 +37,11 @@ def run(options: Namespace, prog: str) -> None:
     accelerator = accelerate.Accelerator()
     metrics, source = _evaluate(options, settings, accelerator)
     if accelerator.is_main_process:
-        print(metrics_table(metrics))
-        if options.output is not None:
-            write_metrics(options.output, metrics | source | origin)
+        try:
+            if options.output is not None:
+                write_metrics(options.output, metrics | source | origin)
+        finally:  # also where the disk is full: it was hours of work, perhaps
+            say(metrics_table(metrics))
     accelerator.end_training()
 
 
@@ -73,8 +75,9 @@ def metrics_table(metrics: dict[str, float]) -> str:
 
 
 def _table(rows: dict[str, float | str]) -> str:
-    width = max(map(len, rows))
-    return "\n".join(f"{name:<{width}}  {_cell(value):>7}" for name, value in rows.items())
+    names = list(map(printable, rows))
+    width = max(map(len, names))
+    return "\n".join(f"{name:<{width}}  {_cell(value):>7}" for name, value in zip(names, rows.values(), strict=True))
 
 
 def _cell(value: float | str) -> str:
@@ -89,13 +92,12 @@ def _check(options: Namespace) -> None:
         raise ValueError(f"--batch_size must be at least 1, got {options.batch_size}.")
     if options.output is None:
         return
-    path = Path(options.output).absolute()
-    if path.is_dir():
+    path = Path(options.output)
+    if path.is_dir() or options.output.endswith(("/", os.sep)):
         raise ValueError(f"--output must be the name of a file, but {options.output} is a folder.")
-    # it can be written to, or made
-    folder = next(folder for folder in path.parents if folder.exists())
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise PermissionError(f"--output must be where files can be written, but {folder} is not, got {path}.")
+    if path.exists() and not path.is_file():  # what is written takes its place
+        raise ValueError(f"--output must be the name of a file, but {options.output} is a device or a pipe.")
+    check_can_be_written(path)
 
 
 def _evaluate(

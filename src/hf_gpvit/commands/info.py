@@ -8,9 +8,10 @@ from transformers import PreTrainedModel
 
 from ..costs import backbone_parameters, count_costs
 from ..data.image_processors import size_after
+from ..files import printable
 from ..saved_models import class_and_config, presets
 from ..tasks import ImageClassification, find_task, image_processor_for, task_called_by
-from .ending import ending_errors
+from .ending import ending_errors, say
 
 
 @ending_errors()
@@ -19,15 +20,14 @@ def run(options: Namespace, prog: str) -> None:
     model = _model(options.model, options.task)
     height, width = _sides(options.image_size, model)
     costs = count_costs(model, height, width)
-    print(
-        f"{options.model}: {_kind(model)}",
+    say(
+        f"{printable(options.model)}: {_kind(model)}",
         f"parameters of the backbone  {backbone_parameters(model.config):>14,}",
         f"parameters of all           {model.num_parameters():>14,}",
         f"weights                     {_mib(costs.weight_bytes)}",
         f"one picture of {height}x{width}:",
         f"multiply-adds               {costs.macs / 1e9:>14.2f} GMAC",
         f"activations at their peak   {_mib(costs.activation_bytes)}",
-        sep="\n",
     )
 
 
@@ -57,8 +57,11 @@ def _model(name: str, task: str | None) -> PreTrainedModel:
 
 
 def _sides(image_size: list[int] | None, model: PreTrainedModel) -> tuple[int, int]:
-    if image_size is None:
+    if image_size is None and model.config.num_channels == 3:
         return size_after(image_processor_for(model))
+    if image_size is None:  # of other channels than pictures have
+        size = model.config.image_size
+        return (size, size) if isinstance(size, int) else tuple(size)
     if len(image_size) > 2 or min(image_size) < 1:
         raise ValueError(f"--image_size must be a side, or height and width, of at least 1 pixel, got {image_size}.")
     return image_size[0], image_size[-1]

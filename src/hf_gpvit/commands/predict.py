@@ -10,31 +10,42 @@ from typing import Any
 from ..files import printable
 from ..inference import SegmentationSettings
 from ..prediction import predict_pictures
-from .ending import ending_errors
+from .ending import ending_errors, say
 
 
 @ending_errors()
 def run(options: Namespace, prog: str) -> None:
-    """Predicts, prints a table and ends the process: with the exit code 1 where a picture can't be read."""
+    """Predicts, prints a table and ends the process: with the exit code 1 where a picture can't be predicted."""
     settings = SegmentationSettings.of(options)
     records = predict_pictures(
-        options.model, options.pictures, options.output_dir, settings, options.top_k, options.device
+        options.model,
+        options.pictures,
+        options.output_dir,
+        settings,
+        options.top_k,
+        options.device,
+        overwrite=options.overwrite,
     )
     errors = [record["error"] for record in records if "error" in record]
-    print(predictions_table(records, options.top_k))
-    print(f"\n{len(records) - len(errors)} of {len(records)} pictures: {os.path.join(options.output_dir, '')}")
+    say(predictions_table(records, options.top_k))
+    folder = printable(os.path.join(options.output_dir, ""))
+    say(f"\n{len(records) - len(errors)} of {len(records)} pictures: {folder}")
     for error in errors:
-        print(f"{prog}: {error}", file=sys.stderr)
+        say(f"{prog}: {error}", file=sys.stderr)
     sys.exit(1 if errors else 0)
 
 
 def predictions_table(records: list[dict[str, Any]], top_k: int) -> str:
-    """A line for each picture that could be read: the file, and labels with scores or shares."""
-    lines = {}
-    for record in records:
-        found = record.get("predictions", record.get("shares", []))[:top_k]
-        lines[printable(record["file"])] = ", ".join(
-            f"{entry['label']} {list(entry.values())[1]:.1%}" for entry in found
-        )
-    width = max(map(len, lines))
-    return "\n".join(f"{file:<{width}}  {found}" for file, found in lines.items() if found)
+    """A line for each picture that could be predicted: the file, and labels with scores or shares."""
+    files = [printable(record["file"]) for record in records]
+    width = max(map(len, files))
+    return "\n".join(
+        f"{file:<{width}}  {_found(record, top_k)}"
+        for file, record in zip(files, records, strict=True)
+        if "error" not in record
+    )
+
+
+def _found(record: dict[str, Any], top_k: int) -> str:
+    entries = (entry.values() for entry in record.get("predictions", record.get("shares"))[:top_k])
+    return ", ".join(f"{printable(label)} {value:.1%}" for label, value in entries)

@@ -5,7 +5,7 @@
 from argparse import Namespace
 
 from ..hub.push import push_model, repo_url
-from .ending import ending_errors
+from .ending import ending_errors, say
 
 
 @ending_errors(interrupted="Interrupted. The same command goes on.")
@@ -22,4 +22,4 @@ def run(options: Namespace, prog: str) -> None:
         commit_message=options.commit_message,
         allow_unevaluated=options.allow_unevaluated,
     )
-    print(f"{repo_url(options.repo_id)} ({'public' if options.public else 'private'}): {url}")
+    say(f"{repo_url(options.repo_id)} ({'public' if options.public else 'private'}): {url}")

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..extras import import_extra
+from ..files import printable, read_json
 from ..hub.push import NotPublished, repo_url
 from ..tasks import TASKS, find_task
 from ..tasks.recipe import Recipe, RecipeParser, load_recipe, recipe_fields
 from ..training import TrainingStopped, train
-from .ending import ending_errors
+from .ending import ending_errors, say
 
 
 PartialState = import_extra("accelerate").PartialState
@@ -66,9 +67,15 @@ def _task_of(config: str) -> str:
 
 
 def _train(recipe: Recipe) -> None:
-    metrics = train(recipe)
-    name, value = next(iter(metrics.items()))
+    main_figure = next(iter(train(recipe)))
     if PartialState().is_main_process:
-        print(f"{name} {value:.4f}; the model is in {recipe.output_dir}/best")
+        say(_result(Path(recipe.output_dir), main_figure))
         if recipe.push_to_hub:
-            print(f"published: {repo_url(recipe.hub_model_id)}")
+            say(f"published: {repo_url(recipe.hub_model_id)}")
+
+
+def _result(run: Path, name: str) -> str:
+    """Which model there is, and its own figure; without a best one, which somebody may have taken away, the last."""
+    folder = next(folder for folder in (run / "best", run / "last") if (folder / "metrics.json").is_file())
+    figures = read_json(folder / "metrics.json")
+    return f"{name} {figures[name]:.4f} after step {figures['step']}; the model is in {printable(folder)}"

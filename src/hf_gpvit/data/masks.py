@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Masks: pictures whose pixels are class ids."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from transformers import BaseImageProcessor
 
-from .pictures import upright
+from .pictures import decoded, naming_unreadable, picture_name, upright_copy
 
 
 # One channel of class ids. "I" is what Pillow before 11 calls a 16-bit PNG.
@@ -27,11 +29,27 @@ def void_id(num_labels: int) -> int:
     return IGNORE_INDEX if num_labels <= IGNORE_INDEX else _VOID_OF_16_BITS
 
 
+def read_mask(picture: Any, name: str | None = None) -> Image.Image:
+    """A picture of class ids, upright and with the ids that are stored, in the mode L, P, I;16 or I.
+
+    The arguments are those of `read_rgb`.
+
+    Raises:
+        ValueError: As `read_rgb`, or it has another mode: several channels, floats, or grey of less than 8 bits.
+    """
+    name = name or picture_name(picture)
+    with naming_unreadable(name):
+        mode, mask = decoded(picture, mode_and_mask)
+    if mode not in MASK_MODES:
+        raise ValueError(f"The {name} has the mode {mode}; expected {EXPECTED_MODES}.")
+    return mask
+
+
 def mode_and_mask(picture: Image.Image) -> tuple[str, Image.Image]:
     """An opened picture decoded and upright, and its mode, one of `MASK_MODES` where the ids are those in the file."""
     arguments = picture.tile[0][3] if getattr(picture, "tile", None) else None
     stored = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    return stored if stored in _FEW_BITS else picture.mode, upright(picture)
+    return stored if stored in _FEW_BITS else picture.mode, upright_copy(picture)
 
 
 def annotation_ids(annotation: Image.Image, reduce_labels: bool = False) -> Tensor:

@@ -1,37 +1,82 @@
 # Copyright 2026 The hf-gpvit authors
 # SPDX-License-Identifier: Apache-2.0
-"""The one place where files and bytes that nobody has looked at become pictures."""
+"""The one door for pictures that nobody has looked at: paths, bytes, rows of datasets and PIL images."""
 
 import io
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from transformers.utils import logging
 
+from ..extras import import_extra
 from ..files import printable
 
 
 logger = logging.get_logger(__name__)
 
-# What Pillow decodes by itself, from the bytes of the file alone. Not EPS, which it hands to Ghostscript as a program
-# to run, nor IPTC, which opens whatever lies in it (an EPS, for instance), nor what other programs decode.
+# What photographs, drawings, scans and masks are stored in, each decoded by Pillow itself from the bytes of the file
+# alone. Not EPS, which it hands to Ghostscript as a program to run, nor IPTC, which opens whatever lies in it (an EPS,
+# for instance), nor what other programs decode, nor what hardly anybody has. MPO is what Pillow makes of some JPEGs.
 FORMATS = (
-    *("AVIF", "BLP", "BMP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "GIF", "ICNS", "ICO", "IM"),
-    *("IMT", "JPEG", "JPEG2000", "MCIDAS", "MPO", "MSP", "PCD", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI"),
-    *("SPIDER", "SUN", "TGA", "TIFF", "WEBP", "XBM", "XPM", "XVTHUMB"),
+    *("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA"),
+    *("TIFF", "WEBP"),
 )
 _EPS_BEGINNINGS = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 _GREATEST_OF_16_BITS = 65535
 _SCALED_TO_8_BITS = (np.arange(_GREATEST_OF_16_BITS + 1) / 257).round().astype(np.uint8)
+# How URLs begin, and fsspec's chains of them; a drive of Windows has one letter.
+_URL = re.compile(r"[A-Za-z][\w.+-]+:(//|:)|data:")
+# Longer than any path: a URL may hold a whole picture.
+_MAX_NAME = 4096
+# More than any picture that Pillow lets through takes uncompressed. A small archive may hold a file of any size.
+_MAX_BYTES = 2**31
 
 
 class UnreadablePictureError(ValueError):
     """A picture can't be decoded; the message names it."""
+
+
+def read_rgb(picture: Any, name: str | None = None) -> Image.Image:
+    """A picture in RGB and upright, 8 bits a channel: as the package reads it wherever it does.
+
+    Of several frames it is the first. 16-bit grey is scaled to 8 bits, and transparency is dropped: see `to_rgb`.
+
+    Args:
+        picture: Path of a file, what a file holds (bytes), PIL image of any mode, or a dict of `path` and `bytes`, as
+            a dataset's rows have it after `cast_column("image", datasets.Image(decode=False))`. A path of a dataset
+            may also lie in a zip archive (`zip://...::...`) or on the Hub (`hf://...`).
+        name: What to call it in messages. Default: "picture" and its path.
+
+    Raises:
+        ValueError: The file is no picture, broken, too large, not to be opened, or of floats or integers beyond 16
+            bits; or it is a URL: nothing is fetched. The message names it.
+    """
+    with naming_unreadable(name or picture_name(picture)):
+        return to_rgb(decoded(picture))
+
+
+def picture_name(picture: Any, kind: str = "picture", place: str | None = None) -> str:
+    """What to call a picture in messages: its file, if that is known, and where it comes from.
+
+    Args:
+        picture: As in `read_rgb`.
+        kind: What it is. Default "picture".
+        place: Such as the row of a dataset. Default: unknown.
+    """
+    if isinstance(picture, dict):
+        picture = picture.get("path")
+    path = getattr(picture, "filename", None) if isinstance(picture, Image.Image) else picture
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        return f"{kind} in {place}" if place else kind
+    name = printable(path)[:_MAX_NAME]
+    return f"{kind} {name} ({place})" if place else f"{kind} {name}"
 
 
 @contextmanager
@@ -112,20 +157,25 @@ def _warn_of_folder(error: OSError) -> None:
 
 
 def upright(picture: Image.Image) -> Image.Image:
-    """The picture decoded, turned as its EXIF data say, and without its file."""
+    """The picture decoded and turned as its EXIF data say; as it is where they say nothing."""
+    picture.load()
+    if picture.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+        return picture
     return ImageOps.exif_transpose(picture)
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """The picture in RGB, 8 bits a channel; one that is RGB already as it is.
+    """The PIL image in RGB, 8 bits a channel, and upright; one that is so already as it is.
 
     16-bit grey is scaled, where Pillow's `convert` cuts all off at 255. Transparency is dropped, as in `pipeline`:
     what shows is the colour that transparent pixels hide. Colour profiles are left alone.
 
     Raises:
-        ValueError: The pixels are floats or integers beyond 16 bits, of which nothing says what is white, or Pillow
-            can't convert their mode.
+        ValueError: The pixels are floats or integers beyond 16 bits, of which nothing says what is white; Pillow can't
+            convert their mode; or it was opened as a format that isn't one of `FORMATS`.
     """
+    _check_format(picture)
+    picture = upright(picture)
     if picture.mode == "RGB":
         return picture
     if picture.mode == "F":
@@ -135,6 +185,60 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "P" and "transparency" in picture.info:
         picture = picture.convert("RGBA")  # Pillow would warn of what is lost otherwise
     return picture.convert("RGB")
+
+
+def upright_copy(picture: Image.Image) -> Image.Image:
+    """The same without the file that it comes from."""
+    return ImageOps.exif_transpose(picture)
+
+
+def decoded(picture: Any, read: Callable[[Image.Image], Any] = upright_copy) -> Any:
+    """What `read` makes of the opened picture; by default it is upright, in its own mode, and without its file."""
+    if isinstance(picture, Image.Image):
+        _check_format(picture)
+        return read(picture)
+    with opened_picture(_source(picture)) as opened:
+        return read(opened)
+
+
+def _check_format(picture: Image.Image) -> None:
+    """Pillow reads a file that somebody else has opened only now, whatever that starts."""
+    if getattr(picture, "format", None) not in (None, *FORMATS):
+        raise ValueError(
+            f"it is a {picture.format} file; expected one of {', '.join(FORMATS)}, or a copy() of the opened picture"
+        )
+
+
+def _source(picture: Any) -> str | os.PathLike | bytes:
+    """Path of a local file, or what a file holds."""
+    if isinstance(picture, dict):
+        content = picture.get("bytes")
+        picture = picture.get("path") if content is None else content
+        if picture is None:
+            raise ValueError("it has neither bytes nor a path")
+    if picture is None:
+        raise ValueError("there is none")
+    if isinstance(picture, (bytes, bytearray, memoryview)):
+        return bytes(picture)
+    if not isinstance(picture, (str, os.PathLike)):
+        raise ValueError(f"expected a path, bytes, a PIL image or a dict of path and bytes, got {type(picture)}")
+    return _archived(picture) if isinstance(picture, str) and _URL.match(picture) else picture
+
+
+def _archived(path: str) -> bytes:
+    """What a file in a zip archive or on the Hub holds, as `datasets` names them."""
+    *archives, source = path.split("::")
+    is_local = not _URL.match(source)
+    if not all(hop.startswith("zip://") for hop in archives) or not (is_local or source.startswith("hf://")):
+        raise ValueError(
+            "it is a URL, and nothing is fetched: download it, and give the path of the file, or its bytes; of a "
+            "dataset the paths of local files, zip://FILE::ARCHIVE.zip or hf://datasets/OWNER/NAME/FILE"
+        )
+    with import_extra("datasets.utils.file_utils").xopen(path, "rb") as file:
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"it has more than {_MAX_BYTES} bytes")
+    return content
 
 
 def _with_8_bits(picture: Image.Image) -> Image.Image:

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from ..extras import import_extra
-from ..files import printable
-from .pictures import naming_unreadable, opened_picture, to_rgb, upright
+from .pictures import picture_name, read_rgb
 
 
 class RowReader(ABC):
@@ -64,8 +63,7 @@ class RowReader(ABC):
             ValueError: The target is missing or wrong.
         """
         place = f"{place} of the split {self.split}" if self.split else place
-        with naming_unreadable(picture_name(row["image"], "image", place)):
-            image = to_rgb(decoded(row["image"]))
+        image = read_rgb(row["image"], picture_name(row["image"], "image", place))
         return image, self.read_target(row, image, place)
 
     @abstractmethod
@@ -81,25 +79,3 @@ def check_holds_pictures(feature: Any, column: str, source: str) -> None:
     """Raises a ValueError unless a column of a dataset has pictures."""
     if not isinstance(feature, import_extra("datasets").Image):
         raise ValueError(f"The column {column} of {source!r} must hold pictures (datasets.Image), got {feature}.")
-
-
-def decoded(picture: Any, read: Callable[[Image.Image], Any] = upright) -> Any:
-    """What `read` makes of the opened picture; by default the picture in its own mode, upright."""
-    if isinstance(picture, Image.Image):
-        return read(picture)
-    if picture is None:
-        raise ValueError("there is none")
-    source = picture["path"] if picture["bytes"] is None else picture["bytes"]
-    if source is None:
-        raise ValueError("it has neither bytes nor a path")
-    if isinstance(source, str) and not (file_utils := import_extra("datasets.utils.file_utils")).is_local_path(source):
-        with file_utils.xopen(source, "rb") as file:  # in an archive or on the Hub
-            source = file.read()
-    with opened_picture(source) as opened:
-        return read(opened)
-
-
-def picture_name(picture: Any, column: str, place: str) -> str:
-    """What to call a picture in messages: its file, if that is known, and its row."""
-    path = picture.get("path") if isinstance(picture, dict) else None
-    return f"{column} {printable(path)} ({place})" if path else f"{column} in {place}"

@@ -8,15 +8,34 @@ from typing import Any
 
 import yaml
 from huggingface_hub import ModelCard
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
-from ..files import read_json, read_yaml
+from ..files import read_json
+from ..plain_yaml import read_yaml
 from ..saved_models import check_finite, check_weights, class_and_config, read_weights, weight_files
+from ..tasks import Recipe
+from ..tasks.fields import fields_from
 from .cards import checked_metrics, dataset_name, figures_of
 
 
+# Weights, and what says where some are, that others may load in place of those that are checked.
+_WEIGHTS = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "pytorch_model*.bin",
+    "pytorch_model*.bin.index.json",
+    "*.h5",
+    "*.msgpack",
+    "*.gguf",
+    "adapter_config.json",
+    "adapter_model.bin",
+)
+
+
 def check_hub_folder(folder: Path) -> None:
-    """That all is there with which others load the model, and nothing that lies elsewhere."""
+    """That all is there with which others load the model, no other weights, and nothing that lies elsewhere."""
     check_model_folder(folder)
+    _check_no_others(folder)
     inside = folder.resolve()
     outside = [path for path in uploaded_files(folder).values() if not path.resolve().is_relative_to(inside)]
     if outside:
@@ -32,6 +51,20 @@ def check_hub_folder(folder: Path) -> None:
             f"{folder} must be a folder of save_for_hub, but it lacks {', '.join(missing)}. `hf-gpvit push` adds what "
             "a folder of save_pretrained lacks."
         )
+
+
+def _check_no_others(folder: Path) -> None:
+    """That what others load from the folder are the weights that were checked."""
+    checked = (*weight_files(folder), SAFE_WEIGHTS_INDEX_NAME)
+    others = sorted(path.name for kind in _WEIGHTS for path in folder.glob(kind) if path.name not in checked)
+    if others:
+        raise ValueError(
+            f"{folder} has {others[0]} beside the weights that were checked ({checked[0]}), and would publish both: "
+            "remove what is not meant."
+        )
+    named = read_json(folder / "config.json").get("transformers_weights")
+    if named is not None:
+        raise ValueError(f"{folder / 'config.json'} must have no transformers_weights, got {named!r:.80}.")
 
 
 def uploaded_files(folder: Path) -> dict[str, Path]:
@@ -116,7 +149,7 @@ def known_of_training(folder: Path, dataset: str | None, license: str | None) ->
     metrics = folder / "metrics.json" if _has_figures(folder) else None
     recipe = folder / "recipe.yaml" if (folder / "recipe.yaml").is_file() else None
     _, origin = checked_metrics(metrics) if metrics else ({}, {})
-    fields = read_yaml(recipe) if recipe else {}
+    fields = _known_fields(recipe) if recipe else {}
     dataset = dataset or _trained_on(fields, origin.get("dataset"))
     if metrics and not dataset and "dataset" not in origin:
         raise ValueError(
@@ -127,7 +160,16 @@ def known_of_training(folder: Path, dataset: str | None, license: str | None) ->
     return {"dataset": dataset, "license": license, "metrics": metrics, "recipe": recipe}
 
 
-def _trained_on(recipe: dict[str, Any], evaluated_on: str | None) -> str | None:
+def _known_fields(recipe: Path) -> dict[str, str]:
+    """What a recipe of any task says of dataset and licence."""
+    written = read_yaml(recipe)
+    try:
+        return fields_from(Recipe, {name: written.get(name) for name in ("dataset", "hub_license")})
+    except ValueError as error:
+        raise ValueError(f"{recipe}: {error}") from error
+
+
+def _trained_on(recipe: dict[str, str], evaluated_on: str | None) -> str | None:
     """The recipe's dataset, with an owner only if the run itself has noted that it is one of the Hub.
 
     Nobody can tell "data/photos" from a name on the Hub any more.
@@ -135,4 +177,4 @@ def _trained_on(recipe: dict[str, Any], evaluated_on: str | None) -> str | None:
     dataset = recipe.get("dataset")
     if not dataset or dataset == evaluated_on:
         return dataset
-    return dataset_name(str(dataset)).rpartition("/")[2]
+    return dataset_name(dataset).rpartition("/")[2]

@@ -2,18 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders for the Hub: weights, config, image processor, model code and a card, loadable without this package."""
 
-import copy
-import inspect
 import os
 import shutil
 from pathlib import Path
 
 from transformers import BaseImageProcessor, PreTrainedModel
-from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from ..files import atomic_folder, write_metrics
-from ..registration import MODEL_CLASSES
+from ..files import atomic_folder, check_replaceable, write_metrics
 from ..tasks import image_processor_for
 from .cards import checked_metrics, checked_model, model_card
 from .onnx_export import export_onnx
@@ -21,6 +17,8 @@ from .onnx_export import export_onnx
 
 METRICS, RECIPE, ONNX = "metrics.json", "recipe.yaml", "onnx/model.onnx"
 
+# What `save_for_hub` writes always.
+_FILES = ("config.json", "preprocessor_config.json", "README.md")
 # What `save_for_hub` may write or not, as patterns. In a repository it goes with the commit that brings a folder
 # without it: weights in one file would be preferred to newer ones in several, and the code may be another family's.
 OPTIONAL_FILES = (
@@ -48,14 +46,15 @@ def save_for_hub(
     max_shard_size: int | str = "5GB",
     model_name: str | None = None,
     onnx: bool = False,
+    overwrite: bool = False,
 ) -> Path:
     """Saves all that a repository on the Hub needs: it then loads with this package, and without it as remote code.
 
     The folder gets model.safetensors (several where it is larger than `max_shard_size`), config.json,
     preprocessor_config.json, the model's Python files, README.md (see `model_card`), and metrics.json and recipe.yaml
-    where they are given; with `onnx`, onnx/model.onnx too. It appears whole or not at all; a folder that was there
-    before moves to `folder-1`, .... Nothing is uploaded. `model` and its config stay as they are, but for what
-    `save_pretrained` notes in the config.
+    where they are given; with `onnx`, onnx/model.onnx too. It appears whole or not at all; a model that was there
+    before moves to `folder-1`, ..., and a folder with anything else in it is refused. Nothing is uploaded. `model` and
+    its config stay as they are, but for what `save_pretrained` notes in the config.
 
     Args:
         model: One of the package's models, neither compiled nor with adapters.
@@ -70,11 +69,13 @@ def save_for_hub(
         max_shard_size: Bytes, or a size such as "5GB" (default).
         model_name: Name on the Hub, such as "you/gpvit-l1", which the card's code loads. Default: the folder's name.
         onnx: Also write onnx/model.onnx, by `export_onnx`. Takes seconds to minutes. Needs the extra "onnx".
+        overwrite: Move aside whatever is at `folder`. Default: only a folder of a model, with nothing else in it.
 
     Returns:
         The folder.
 
     Raises:
+        FileExistsError: `folder` is there, and holds something else than a model.
         FileNotFoundError: There is no file `metrics` or `recipe`.
         ImportError: jinja2, or with `onnx` onnx or onnxscript, is missing; the message says how to install it.
         NotADirectoryError: `folder` is a file.
@@ -82,6 +83,7 @@ def save_for_hub(
         ValueError: `model` is none of the package's, or `metrics` are not those of its task, are no fractions, or
             come without a dataset.
     """
+    check_replaceable(folder, overwrite, model_files)
     folder = Path(folder)
     image_processor = image_processor or image_processor_for(checked_model(model))
     figures, origin = ({}, {}) if metrics is None else checked_metrics(metrics)
@@ -95,15 +97,10 @@ def save_for_hub(
         license=license,
         onnx=onnx,
     )
-    with atomic_folder(folder) as new:
+    with atomic_folder(folder, overwrite, model_files) as new:
         if onnx:
             export_onnx(model, new / ONNX)
         model.save_pretrained(new, max_shard_size=max_shard_size)
-        config = copy.deepcopy(model.config)
-        config.auto_map = _auto_map(model)
-        config.save_pretrained(new)
-        for file in _code_files(model):
-            shutil.copyfile(file, new / file.name)
         image_processor.save_pretrained(new)
         card.save(new / "README.md")
         if metrics is not None:
@@ -113,14 +110,6 @@ def save_for_hub(
     return folder
 
 
-def _auto_map(model: PreTrainedModel) -> dict[str, str]:
-    """All Auto classes, since `save_pretrained` on its own would name that of `model` only."""
-    classes = {auto_class.__name__: cls for auto_class, cls in MODEL_CLASSES[type(model.config)].items()}
-    classes = {"AutoConfig": type(model.config)} | classes
-    return {name: f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}" for name, cls in classes.items()}
-
-
-def _code_files(model: PreTrainedModel) -> list[Path]:
-    """The file that defines `model`, and all that it imports of ours."""
-    file = inspect.getfile(type(model))
-    return [Path(path) for path in {file, *get_relative_import_files(file)}]
+def model_files(folder: Path) -> tuple[str, ...]:
+    """Names and patterns of what this package leaves in the folder of a model; nothing where there is no model."""
+    return (*_FILES, *OPTIONAL_FILES) if (folder / "config.json").is_file() else ()

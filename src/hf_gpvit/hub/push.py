@@ -2,20 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Publishing a folder on the Hub: privately unless told otherwise, in one commit, whatever the connection does."""
 
+import re
 import tempfile
 import time
 from collections.abc import Callable
 from fnmatch import fnmatch
+from json import JSONDecodeError
 from os import PathLike
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelInfo, constants, get_token
 from huggingface_hub.errors import HFValidationError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
-from ..files import read_json
-from ..saved_models import class_and_config, load_image_processor
+from ..files import printable, read_json
+from ..saved_models import check_same, class_and_config, load_image_processor
 from .checks import (
     check_evaluation,
     check_hub_folder,
@@ -32,6 +34,8 @@ from .folders import OPTIONAL_FILES, save_for_hub
 WAITS = (1, 4, 16)
 
 _TRANSIENT = (408, 412, 429)  # besides 5xx; 412: the branch is no longer where it was
+
+_LONGEST_QUOTE = 200  # of what the Hub says, in messages
 
 _CONNECTION_ERRORS = (HTTPError, ConnectionError, TimeoutError)  # of HTTP; Xet uploads raise Python's own
 
@@ -128,6 +132,7 @@ def push_model(
     arguments = {"model_name": repo_id, "onnx": onnx} | known_of_training(folder, dataset, license)
     model_class, _ = class_and_config(folder)
     model, image_processor = model_class.from_pretrained(folder), load_image_processor(folder)
+    check_same(folder, model)
     with tempfile.TemporaryDirectory(prefix="hf-gpvit-push-") as temporary:
         new = save_for_hub(model, Path(temporary) / "model", image_processor, **arguments)
         prepare_repo(repo_id, private=private, revision=revision)
@@ -169,22 +174,28 @@ def _check_token() -> None:
 
 
 def _prepare(api: HfApi, repo_id: str, private: bool, revision: str | None) -> None:
-    user, owner = api.whoami(), repo_id.partition("/")[0]
-    if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
+    role, owners = _asked(lambda: _role_and_owners(api.whoami()))
+    if role == "read":
         raise PermissionError("The token for the Hub is one for reading: pushing needs one for writing.")
-    owners = [user["name"], *(organization["name"] for organization in user.get("orgs", []))]
-    if owner.lower() not in map(str.lower, owners):
-        raise PermissionError(f"The token may not write to {repo_id}, only to what belongs to {', '.join(owners)}.")
-    api.create_repo(repo_id, private=private, exist_ok=True)
-    api.auth_check(repo_id, write=True)
-    if api.model_info(repo_id).private != private:
+    if repo_id.partition("/")[0].lower() not in map(str.lower, owners):
+        names = _quoted(", ".join(owners))
+        raise PermissionError(f"The token may not write to {repo_id}, only to what belongs to {names}.")
+    _asked(lambda: api.create_repo(repo_id, private=private, exist_ok=True))
+    _asked(lambda: api.auth_check(repo_id, write=True))
+    if _asked(lambda: _a(bool, api.model_info(repo_id).private)) != private:
         here, wanted = ("public", "private") if private else ("private", "public")
         raise ValueError(
             f"{repo_id} is {here} on the Hub, but shall be {wanted}: change it at {repo_url(repo_id)}/settings, or "
             f"push it as {here} ({'--public, ' if private else 'without --public, '}private={not private})."
         )
     if revision is not None:
-        api.create_branch(repo_id, branch=revision, exist_ok=True)
+        _asked(lambda: api.create_branch(repo_id, branch=revision, exist_ok=True))
+
+
+def _role_and_owners(user: dict[str, Any]) -> tuple[str | None, list[str]]:
+    """What the Hub says of a token: what it is for, and whose repositories it may write to."""
+    access = (user.get("auth") or {}).get("accessToken") or {}
+    return access.get("role"), [_a(str, owner["name"]) for owner in (user, *(user.get("orgs") or ()))]
 
 
 def _upload(folder: Path, repo_id: str, revision: str | None, message: str | None) -> str:
@@ -199,13 +210,53 @@ def _commit(api: HfApi, folder: Path, repo_id: str, revision: str | None, messag
     After a commit whose answer got lost that is its own commit: the library then finds nothing that has changed, and
     commits nothing. One that is still on its way makes the Hub refuse this one, because of the parent.
     """
-    there = api.model_info(repo_id, revision=revision)
+    parent, names = _asked(lambda: _commit_and_names(api.model_info(repo_id, revision=revision)))
     files = uploaded_files(folder)
-    old = [file.rfilename for file in there.siblings if any(fnmatch(file.rfilename, name) for name in OPTIONAL_FILES)]
+    old = [there for there in names if any(fnmatch(there, name) for name in OPTIONAL_FILES)]
     operations = [CommitOperationAdd(name, path) for name, path in sorted(files.items())]
     operations += [CommitOperationDelete(name) for name in old if name not in files]
-    commit = api.create_commit(repo_id, operations, commit_message=message, revision=revision, parent_commit=there.sha)
-    return commit.commit_url
+    options = {"commit_message": message, "revision": revision, "parent_commit": parent}
+    return printable(_asked(lambda: _a(str, api.create_commit(repo_id, operations, **options).commit_url)))
+
+
+def _commit_and_names(there: ModelInfo) -> tuple[str, list[str]]:
+    """The newest commit of a branch, and its files."""
+    if not re.fullmatch("[0-9a-f]{7,64}", there.sha):
+        raise ValueError(f"no commit is called {there.sha!r}")
+    return there.sha, [_a(str, file.rfilename) for file in there.siblings]
+
+
+def _asked(ask: Callable[[], T]) -> T:
+    """What `ask` gives, which asks the Hub.
+
+    Raises:
+        ValueError: The answer is not as the Hub's are, which breaks the library, or what looks into it, anywhere.
+    """
+    try:
+        return ask()
+    except _CONNECTION_ERRORS:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+        if _connection_error(error):
+            raise
+        said = (error.doc or "nothing") if isinstance(error, JSONDecodeError) else f"{type(error).__name__} {error}"
+        raise ValueError(
+            f"{constants.ENDPOINT} gives answers that are none of the Hub's ({_quoted(said)}): is there a login page "
+            "or a proxy in between?"
+        ) from error
+
+
+def _a(kind: type[T], value: Any) -> T:
+    """The value, if it is a `kind`."""
+    if not isinstance(value, kind):
+        raise TypeError(f"expected a {kind.__name__}, got {value!r}")
+    return value
+
+
+def _quoted(text: str) -> str:
+    """What the Hub says, on one line, not too long, and without the token."""
+    text = printable(" ".join(text.replace(get_token() or "\0", "***").split()))
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]} ..."
 
 
 def _retried(call: Callable[[], T], repo_id: str) -> T:
@@ -252,9 +303,8 @@ def _status(error: Exception) -> int | None:
 
 def _explained(error: Exception, repo_id: str) -> OSError | ValueError:
     status = _status(error)
-    said = (getattr(error, "server_message", None) or str(error)).strip().replace(get_token() or "\0", "***")
-    said = f"{type(error).__name__} {said}" if status is None else f"{status}, {said}"
-    said = " ".join(said.split())
+    said = getattr(error, "server_message", None) or str(error)
+    said = _quoted(f"{type(error).__name__ if status is None else f'{status},'} {said}")
     if _is_transient(error):
         return ConnectionError(
             f"{repo_url(repo_id)} could not be reached ({said}). The push was not completed; the same command tries "

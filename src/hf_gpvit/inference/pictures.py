@@ -2,17 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finding and reading people's pictures."""
 
+import itertools
 import os
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
 from transformers import BaseImageProcessor
 
-from ..data.pictures import naming_unreadable, opened_picture, picture_files, to_rgb, upright
+from ..data.pictures import picture_files, read_rgb
 from ..files import printable
 
 
+# What predictions of a picture are called: its name and one of these.
+MASK, OVERLAY = ".png", "-overlay.jpg"
+# What lies beside them.
+PREDICTIONS = "predictions.json"
 # Of 255, which most file systems take: `-1-overlay.jpg` or so comes behind.
 _MAX_NAME_BYTES = 200
 
@@ -26,40 +32,37 @@ def find_pictures(paths: Sequence[str | os.PathLike]) -> dict[Path, str]:
 
     Returns:
         Name by file, in the order of `paths` and within a folder sorted. A name is the path below the folder, or the
-        file's name, with `/` between folders and without suffix; where several are the same on a file system that
-        ignores case, the later ones get `-1`, `-2`, ...; very long ones are cut.
+        file's name, with `/` between folders and without suffix; very long ones are cut. Where something that a
+        prediction writes would take the place of something else, be it a folder, on a file system that ignores case
+        or how accents are composed, the later name gets `-1`, `-2`, ....
 
     Raises:
         FileNotFoundError: One of `paths` doesn't exist.
         ValueError: There are no pictures, or a path is a pipe, a device or a link that leads nowhere.
     """
-    names, taken, seen = {}, set(), set()
+    names, free_names, seen = {}, _FreeNames(), set()
     for root in map(Path, paths):
         for file in _files(root):
             if file.resolve() in seen:
                 continue
             seen.add(file.resolve())
             relative = file.relative_to(root) if file != root else Path(file.name)
-            names[file] = _free_name(_cut(relative.with_suffix("").as_posix()), taken)
-            taken.add(names[file].casefold())
+            names[file] = free_names.take(relative)
     if not names:
         raise ValueError(f"There are no pictures in {', '.join(map(printable, paths)) or 'an empty list of paths'}.")
     return names
 
 
 def load_picture(path: str | os.PathLike) -> Image.Image:
-    """The picture at `path` in RGB and upright, as its EXIF data say.
+    """The picture at `path` in RGB and upright: `hf_gpvit.data.read_rgb` of a file.
 
-    Of several frames it is the first. 16-bit grey is scaled to 8 bits; transparency is dropped, as in training and in
-    `pipeline`. Pillow's limit holds: a file of more than twice `PIL.Image.MAX_IMAGE_PIXELS` (179 million pixels) is
-    not decoded.
+    Pillow's limit holds: a file of more than twice `PIL.Image.MAX_IMAGE_PIXELS` (179 million pixels) is not decoded.
 
     Raises:
         ValueError: The file is no picture, broken, too large, not to be opened, or of floats or integers beyond 16
             bits. The message names it.
     """
-    with naming_unreadable(f"picture {printable(path)}"), opened_picture(path) as picture:
-        return to_rgb(upright(picture))
+    return read_rgb(path)
 
 
 def check_resized_size(image_processor: BaseImageProcessor, image: Image.Image, scale: float = 1.0) -> None:
@@ -102,17 +105,43 @@ def _files(root: Path) -> Iterable[Path]:
     raise FileNotFoundError(f"{printable(root)} does not exist; expected a picture or a folder of pictures.")
 
 
-def _cut(name: str) -> str:
-    folder, slash, stem = name.rpartition("/")
+class _FreeNames:
+    """Names of pictures, of which no two make a file where the other makes a file or a folder."""
+
+    def __init__(self):
+        self.files, self.folders = {_as_one(PREDICTIONS)}, set()
+
+    def take(self, picture: Path) -> str:
+        """The path of a picture without suffix, or what comes nearest to it."""
+        folder = ""
+        for part in picture.parts[:-1]:
+            folder = next(name for name in _numbered(folder + part) if _as_one(name) not in self.files)
+            self.folders.add(_as_one(folder))
+            folder += "/"
+        name = next(filter(self._is_free, _numbered(folder + _cut(picture.stem))))
+        self.files.update(_outputs(name))
+        return name
+
+    def _is_free(self, name: str) -> bool:
+        outputs = _outputs(name)
+        return outputs.isdisjoint(self.files) and outputs.isdisjoint(self.folders)
+
+
+def _outputs(name: str) -> set[str]:
+    return {_as_one(name + ending) for ending in (MASK, OVERLAY)}
+
+
+def _as_one(name: str) -> str:
+    """The same for names that some file system takes for one: it may ignore case, and how accents are composed."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    for number in itertools.count(1):
+        yield f"{name}-{number}"
+
+
+def _cut(stem: str) -> str:
     encoded = os.fsencode(stem)
-    if len(encoded) > _MAX_NAME_BYTES:
-        stem = encoded[:_MAX_NAME_BYTES].decode(errors="ignore")
-    return f"{folder}{slash}{stem}"
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    free, number = name, 0
-    while free.casefold() in taken:
-        number += 1
-        free = f"{name}-{number}"
-    return free
+    return encoded[:_MAX_NAME_BYTES].decode(errors="ignore") if len(encoded) > _MAX_NAME_BYTES else stem

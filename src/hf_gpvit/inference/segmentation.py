@@ -13,6 +13,7 @@ from transformers import BaseImageProcessor, BatchFeature, PreTrainedModel
 
 from ..data.pictures import to_rgb
 from ..models.shortcuts import at_least_float32, resize_bilinear
+from .finite import finite_logits
 from .modes import evaluating
 from .pictures import check_resized_size
 
@@ -82,8 +83,8 @@ def segmentation_inputs(
         ValueError: The picture is so thin that a side would shrink to nothing, or the other grow to gigabytes; or it
             can't be made RGB.
     """
-    check_resized_size(image_processor, image, scale)
     picture = to_rgb(image)
+    check_resized_size(image_processor, picture, scale)
     options = {"return_tensors": "pt"}
     if scale != 1:
         options |= {"do_resize": True, "size": _scaled_size(image_processor, picture, scale)}
@@ -116,6 +117,7 @@ def sliding_window_logits(
         window_stride: Pixels from one window to the next, at most `window_size`. Default: three quarters of it.
 
     Raises:
+        NotFiniteError: The model's logits are not finite.
         ValueError: `window_size` or `window_stride` is out of range, or `pixel_values` has not four dimensions.
     """
     stride = _checked_stride(window_size, window_stride)
@@ -136,8 +138,7 @@ def sliding_window_logits(
         for start in range(0, len(places), WINDOWS_PER_BATCH):
             some = places[start : start + WINDOWS_PER_BATCH]
             windows = torch.stack([pixel_values[index, :, rows, columns] for index, rows, columns in some])
-            outputs = model(pixel_values=windows.to(model.device, model.dtype)).logits
-            resized = resize_bilinear(at_least_float32(outputs), window)
+            resized = resize_bilinear(at_least_float32(finite_logits(model, windows)), window)
             for (index, rows, columns), part in zip(some, resized, strict=True):
                 logits[index, :, rows, columns] += part
         # how many windows cover a pixel is how many cover its row times how many cover its column
@@ -158,6 +159,7 @@ def segmentation_scores(
     passes, as in mmsegmentation. All passes are kept until the end: 4 * num_labels bytes for each pixel of a pass, on
     top of as much for each pixel of the result. `segment`, which has the same arguments, does without the latter.
     """
+    image = to_rgb(image)
     passes = _passes(model, image_processor, image, settings or SegmentationSettings())
     scores = torch.empty(len(passes[0]), image.height, image.width, device=passes[0].device)
     with torch.inference_mode():
@@ -172,7 +174,7 @@ def segment(
     image: Image.Image,
     settings: SegmentationSettings | None = None,
 ) -> torch.Tensor:
-    """The class of every pixel: (height, width) int64 ids on the CPU, at the picture's own size.
+    """The class of every pixel: (height, width) int64 ids on the CPU, at the size of the picture when it is upright.
 
     With the default settings these are the ids of `pipeline("image-segmentation")`, that is of the image processor's
     `post_process_semantic_segmentation`: the logits are resized from the model's resolution to the picture's. With any
@@ -190,8 +192,9 @@ def segment(
         settings: Windows, scales, flip. Default: `SegmentationSettings()`.
 
     Raises:
-        ValueError: The picture is so thin that a side would shrink to nothing.
+        ValueError: The picture is so thin that a side would shrink to nothing, or the model's logits are not finite.
     """
+    image = to_rgb(image)
     passes = _passes(model, image_processor, image, settings or SegmentationSettings())
     size = (image.height, image.width)
     with torch.inference_mode():
@@ -242,7 +245,7 @@ def _passes(
 def _logits(model: PreTrainedModel, pixel_values: torch.Tensor, settings: SegmentationSettings) -> torch.Tensor:
     if settings == SegmentationSettings():
         with evaluating(model):
-            return model(pixel_values=pixel_values.to(model.device, model.dtype)).logits[0]
+            return finite_logits(model, pixel_values)[0]
     window_size = settings.window_size or max(pixel_values.shape[-2:])
     return sliding_window_logits(model, pixel_values, window_size, settings.window_stride)[0]
 

@@ -8,9 +8,11 @@ are matplotlib's, imported when first needed and drawn without pyplot, so no dis
 
 import math
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
+from unicodedata import east_asian_width
 
 import numpy as np
 import torch
@@ -20,8 +22,9 @@ from transformers import PreTrainedModel
 from ..data.labels import load_label_set
 from ..data.pictures import to_rgb
 from ..extras import import_extra
-from ..models.inputs import check_pixel_values
+from ..models.inputs import check_pixel_values, usual_ignore_index
 from ..models.layers import Windows
+from .fonts import drawable, families
 
 
 # A power of two: pixels / dpi * dpi is exact, so figures have just as many pixels as asked for.
@@ -29,6 +32,8 @@ _DPI = 64
 _RGB_TO_CONES = np.array([[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]])
 _CONES_TO_OKLAB = np.array([[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]])
 _GROUP_PANEL_HEIGHT = 256
+# Of a legend: with more entries, or longer ones, it would be too wide to be saved.
+_MAX_ENTRIES, _MAX_NAME_LENGTH = 256, 60
 _LABEL_SETS_WITH_PALETTE = ("ade20k", "camvid", "cityscapes")
 
 
@@ -69,13 +74,15 @@ def overlay_segmentation(
     id2label: Mapping[int, str],
     palette: Sequence[Sequence[int]] | np.ndarray | None = None,
     alpha: float = 0.5,
-    ignore_index: int = 255,
+    ignore_index: int | None = None,
     legend: bool = True,
 ) -> Image.Image:
     """The picture with the colour of its class over every pixel, and a legend of the classes that occur beside it.
 
     The picture keeps its size and stands at the top left; the legend adds to the width, and to the height where the
-    picture is lower than its entries. Entries give the class's share of all pixels, largest first.
+    picture is lower than its entries. Entries give the class's share of all pixels, largest first; the smallest beyond
+    256 are one entry. Names are drawn with installed fonts: letters that none of them has become escapes, and long
+    names are cut, which the class id behind such a name makes up for.
 
     Args:
         image: Picture of any mode.
@@ -83,7 +90,8 @@ def overlay_segmentation(
         id2label: Name by class id, as in `model.config.id2label`.
         palette: One colour for each id up to the largest of `id2label`; see `color_palette`.
         alpha: Opacity of the colours in [0, 1]. Default 0.5.
-        ignore_index: Id of pixels that keep the picture's own colour and aren't in the legend. Default 255.
+        ignore_index: Id of pixels that keep the picture's own colour and aren't in the legend. Default 255, or -100
+            where 255 is a class.
         legend: Whether to add the legend. Default True.
 
     Raises:
@@ -92,18 +100,27 @@ def overlay_segmentation(
     """
     _check_image("image", image)
     _check_alpha(alpha)
+    image = to_rgb(image)
+    if ignore_index is None:
+        ignore_index = usual_ignore_index(len(id2label))
     ids = _checked_segmentation_map(segmentation_map, image, id2label, ignore_index)
     colors = color_palette(max(id2label) + 1, palette)
     labelled = ids != ignore_index
-    pixels = np.asarray(to_rgb(image))
+    pixels = np.asarray(image)
     blended = _blend(pixels, colors[np.where(labelled, ids, 0)], alpha)
     picture = Image.fromarray(np.where(labelled[..., None], blended, pixels))
     if not legend or not labelled.any():
         return picture
     present, counts = np.unique(ids[labelled], return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    entries = [f"{_percentage(counts[index] / ids.size)}  {id2label[int(present[index])]}" for index in order]
-    return _tile([[picture, _legend(entries, colors[present[order]], image.height)]])
+    largest_first = np.argsort(-counts, kind="stable")
+    order, others = np.split(largest_first, [_MAX_ENTRIES])
+    names = _legend_names([int(index) for index in present[order]], id2label)
+    entries = [f"{_percentage(counts[index] / ids.size)}  {name}" for index, name in zip(order, names, strict=True)]
+    swatches = colors[present[order]]
+    if len(others):
+        entries.append(f"{_percentage(counts[others].sum() / ids.size)}  {len(others)} more classes")
+        swatches = np.append(swatches, [[255, 255, 255]], axis=0)
+    return _tile([[picture, _legend(entries, swatches, image.height)]])
 
 
 def side_by_side(
@@ -159,6 +176,7 @@ def overlay_heatmap(
     """
     _check_image("image", image)
     _check_alpha(alpha)
+    image = to_rgb(image)
     values = _checked_heatmap(heatmap)
     colormaps = import_extra("matplotlib").colormaps
     if colormap not in colormaps:
@@ -167,7 +185,7 @@ def overlay_heatmap(
     values = values / max(values.max(), np.finfo(np.float32).tiny)
     resized = Image.fromarray(values).resize(image.size, Image.Resampling.BILINEAR)
     colors = colormaps[colormap](np.asarray(resized), bytes=True)[..., :3]
-    return Image.fromarray(_blend(np.asarray(to_rgb(image)), colors, alpha))
+    return Image.fromarray(_blend(np.asarray(image), colors, alpha))
 
 
 def group_heatmaps(
@@ -410,6 +428,17 @@ def _points(pixels: float) -> float:
     return pixels * 72 / _DPI
 
 
+def _legend_names(indices: Sequence[int], id2label: Mapping[int, str]) -> list[str]:
+    """Names of the classes as they can be drawn, with the id behind those that were changed or are there twice."""
+    drawn = [drawable(id2label[index]) for index in indices]
+    drawn = [f"{name[:_MAX_NAME_LENGTH]}..." if len(name) > _MAX_NAME_LENGTH else name for name in drawn]
+    counts = Counter(drawn)
+    return [
+        name if name == id2label[index] and counts[name] == 1 else f"{name} ({index})"
+        for index, name in zip(indices, drawn, strict=True)
+    ]
+
+
 def _legend(entries: Sequence[str], colors: np.ndarray, height: int) -> Image.Image:
     """One swatch and text per entry, in as many columns as it takes to stay about as high as the picture."""
     size = _font_size(height)
@@ -421,7 +450,7 @@ def _legend(entries: Sequence[str], colors: np.ndarray, height: int) -> Image.Im
         labels=entries,
         loc="upper left",
         ncols=math.ceil(len(entries) / rows),
-        fontsize=_points(size),
+        prop={"family": families(entries), "size": _points(size)},
         labelspacing=0.5,
         borderpad=0,
         borderaxespad=0.8,
@@ -439,18 +468,21 @@ def _legend(entries: Sequence[str], colors: np.ndarray, height: int) -> Image.Im
 def _title(text: str, width: int, height: int, size: int) -> Image.Image:
     """Text of that size, centred at the bottom of a white strip; all in pixels."""
     figure = _figure(width, height)
-    figure.text(0.5, 0.15 * size / height, text, size=_points(size), ha="center", va="bottom", parse_math=False)
+    style = {"size": _points(size), "family": families([text]), "parse_math": False}
+    figure.text(0.5, 0.15 * size / height, text, ha="center", va="bottom", **style)
     return _rendered(figure)
 
 
 def _wrap(text: str, width: int, size: int) -> list[str]:
-    """The text in lines of about `width` pixels: letters are about 0.6 of their size wide."""
-    return textwrap.wrap(text, max(int(width / (0.6 * size)), 1)) or [""]
+    """The text in lines of about `width` pixels: letters are about 0.6 of their size wide, Chinese ones all of it."""
+    share = 1.0 if any(east_asian_width(char) in "WF" for char in text) else 0.6
+    return textwrap.wrap(drawable(text), max(int(width / (share * size)), 1)) or [""]
 
 
 def _with_height(image: Image.Image, height: int) -> Image.Image:
+    image = to_rgb(image)
     width = max(round(image.width * height / image.height), 1)
-    return to_rgb(image).resize((width, height), Image.Resampling.BICUBIC)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _tile(rows: Sequence[Sequence[Image.Image]], gap: int = 0) -> Image.Image:

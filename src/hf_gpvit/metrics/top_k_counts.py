@@ -52,11 +52,11 @@ class TopKCounts:
 
         Args:
             predictions: (N, C) scores of the classes. Of equal ones the lower class id counts as the higher, as for
-                argmax; where there is NaN, nothing is right.
+                argmax; -inf is a class that can't be.
             references: (N,) true class ids.
 
         Raises:
-            ValueError: The shapes are others, or references are not integers in [0, C).
+            ValueError: The shapes are others, references are not integers in [0, C), or a score is NaN or +inf.
         """
         predictions, references = _tensor(predictions), _tensor(references)
         num_labels = self.num_labels or predictions.shape[-1]
@@ -72,12 +72,17 @@ class TopKCounts:
             raise ValueError(
                 f"references have the id {outside[0]}, but num_labels is {num_labels}: ids are 0 to {num_labels - 1}."
             )
+        broken = (predictions.isnan() | predictions.isposinf()).any(1).nonzero()
+        if len(broken):
+            raise ValueError(
+                f"predictions must be scores of classes, but those of sample {broken[0].item()} are not finite."
+            )
         self.num_labels = num_labels
-        # classes before the true one; not `>`, for which NaN would be before none
+        # classes before the true one
         ids = torch.arange(num_labels, device=predictions.device)
         true = references.to(predictions.device, torch.int64)[:, None]
         scores = predictions.gather(1, true)
-        rank = (~(predictions <= scores) | ((predictions == scores) & (ids < true))).sum(1)
+        rank = ((predictions > scores) | ((predictions == scores) & (ids < true))).sum(1)
         self._counts += torch.tensor([len(rank), (rank < 1).sum(), (rank < TOP).sum()])
 
     def figures(self) -> dict[str, float]:

@@ -54,7 +54,7 @@ def image_processor_for(
     with a second resize; the model takes any size without it.
 
     Raises:
-        ValueError: the model is of another family.
+        ValueError: The model is of another family, its `num_channels` aren't 3, or `image_size` is out of range.
     """
     task = task_called_by(type(model).__name__)
     build = cropping_processor if task is None else task.build_image_processor

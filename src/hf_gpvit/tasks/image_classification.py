@@ -13,7 +13,8 @@ from PIL import Image
 from transformers import AutoModelForImageClassification, BaseImageProcessor, PreTrainedConfig, PreTrainedModel
 
 from ..data.image_processors import cropping_processor
-from ..data.rows import RowReader, picture_name
+from ..data.pictures import picture_name
+from ..data.rows import RowReader
 from ..data.transforms import ClassificationTransform, mixup_cutmix
 from ..extras import import_extra
 from ..inference.classification import classification_inputs, classification_scores
@@ -55,7 +56,7 @@ class ClassificationRecipe(Recipe):
 
     def __post_init__(self):
         super().__post_init__()
-        self._require("image_size", self.image_size is None or self.image_size >= 1, "at least 1")
+        self._require_sides("image_size")
         ratio = self.test_crop_ratio
         self._require("test_crop_ratio", ratio is None or 0 < ratio <= 1, "in (0, 1]")
         for name in ("mixup_alpha", "cutmix_alpha"):
@@ -118,7 +119,7 @@ class ImageClassification(Task):
     @staticmethod
     def predict(model: PreTrainedModel, prepared: Sequence[torch.Tensor]) -> torch.Tensor:
         """(B, num_labels) float32 scores on the CPU."""
-        return classification_scores(model, torch.cat(list(prepared)))
+        return classification_scores(model, prepared)
 
     @staticmethod
     def metric(config: PreTrainedConfig) -> TopKCounts:

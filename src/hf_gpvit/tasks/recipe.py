@@ -8,10 +8,16 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
-import yaml
 from transformers import HfArgumentParser
 
-from ..files import read_yaml, shipped_folder, write_whole
+from ..files import shipped_folder, write_whole
+from ..models.configuration_base import MAX_SIDE
+from ..plain_yaml import dump_yaml, meaning, parse_yaml, read_yaml
+from .fields import field_types, fields_from, typed
+
+
+MAX_WORKERS = 1024
+MAX_BASES = 20
 
 
 class _Entries(Action):
@@ -28,10 +34,10 @@ class _Entries(Action):
         name, sign, value = word.partition("=")
         try:
             if sign:
-                return name, yaml.safe_load(value)
-        except yaml.YAMLError:
+                return name, meaning(parse_yaml(value))
+        except ValueError:
             pass
-        raise ArgumentError(self, f"must be name=value with values as YAML, got {word!r}")
+        raise ArgumentError(self, f"must be name=value with values as YAML, got {word!r:.200}")
 
 
 def option(default: Any, text: str, **metadata: Any) -> Any:
@@ -105,6 +111,8 @@ class Recipe:
     hub_license: str = option("apache-2.0", "Licence of the weights, by the Hub's identifier.", free=True)
 
     def __post_init__(self):
+        for name, kind in field_types(type(self)).items():
+            setattr(self, name, typed(name, getattr(self, name), kind))
         for name in ("batch_size", "gradient_accumulation_steps", "logging_steps", "max_checkpoints"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("num_workers", "max_steps", "warmup_steps", "warmup_epochs", "eval_steps", "save_steps", "seed"):
@@ -116,6 +124,9 @@ class Recipe:
         for name in ("min_learning_rate_ratio", "warmup_start_ratio"):
             self._require(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
         self._require("ema_decay", 0 <= self.ema_decay < 1, "in [0, 1)")
+        self._require("num_workers", self.num_workers <= MAX_WORKERS, f"at most {MAX_WORKERS}")
+        for name in ("class_names", "stripe_widths"):
+            self._require(name, getattr(self, name) != [], "of at least one, or left out")
         self._require(
             "batch_size",
             self.batch_size % self.gradient_accumulation_steps == 0,
@@ -132,6 +143,12 @@ class Recipe:
     def _require(self, name: str, valid: Any, expected: str) -> None:
         if not valid:
             raise ValueError(f"{name} must be {expected}, got {name}={getattr(self, name)!r}.")
+
+    def _require_sides(self, *names: str) -> None:
+        """That sides in pixels, where they are given, are such as models take."""
+        for name in names:
+            side = getattr(self, name)
+            self._require(name, side is None or 1 <= side <= MAX_SIDE, f"at least 1 and at most {MAX_SIDE}")
 
     @property
     def shorthands(self) -> dict[str, Any]:
@@ -152,18 +169,25 @@ class Recipe:
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
     def save(self, path: str | Path) -> None:
-        """Writes all fields as YAML that `load_recipe` reads; a file that is there stays whole until then."""
-        write_whole(path, yaml.safe_dump(asdict(self), sort_keys=False))
+        """Writes the task and all fields as YAML that `load_recipe` and the command line read.
+
+        A file that is there stays whole until then.
+        """
+        write_whole(path, dump_yaml({"task": self.task, **asdict(self)}))
 
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
 
 class RecipeParser(HfArgumentParser):
-    """Makes options of a recipe's fields."""
+    """Makes options of a recipe's fields, all of which begin with two dashes: words with one are values."""
 
     def add_argument(self, *names: str, free: bool = False, **keywords: Any) -> Action:
         return super().add_argument(*names, **keywords)  # `free` is not argparse's
+
+    def _parse_optional(self, arg_string: str) -> Any:
+        is_value = arg_string[:2] != "--" and arg_string not in self._option_string_actions
+        return None if is_value else super()._parse_optional(arg_string)
 
 
 class _RaisingParser(RecipeParser):
@@ -178,27 +202,37 @@ def load_recipe(
 
     Args:
         recipe_class: That of the task.
-        path: YAML file: a mapping from fields to values; null stands for the default. The entry `base` names another
-            one, relative to it, whose fields come first; `task` must be the class's. Or the name of a recipe that
-            comes along, such as "small/shapes-segmentation"; a file of this name goes first.
+        path: YAML file: a mapping from fields to values; null stands for the default. What is text in the recipe is
+            taken as it is written, with or without quotes: class names may be no, 010 and 12:30. The entry `base`
+            names another file, relative to it, whose fields come first; `task` must be the class's. Or the name of a
+            recipe that comes along, such as "small/shapes-segmentation"; a file of this name goes first.
         arguments: Such as `["--learning_rate", "1e-4", "--test_flip", "true", "--model_fields", "mlp_ratio=3"]`.
-            Of `model_fields`, each entry is overridden by itself.
+            Of `model_fields`, each entry is overridden by itself. Values that begin with two dashes are for files.
 
     Raises:
         ValueError: no such field, a value of another type or out of range; the message names the field.
         OSError: there is no such file.
     """
-    fields = recipe_fields(path) if path else {}
-    task = fields.pop("task", None) or recipe_class.task
-    if task != recipe_class.task:
-        raise ValueError(f"{path} is a recipe for {task}, not for {recipe_class.task}.")
     parser = _RaisingParser(recipe_class, allow_abbrev=False)
-    [recipe] = parser.parse_args_into_dataclasses([*_as_arguments(fields), *arguments])
+    if path:
+        parser.set_defaults(**_typed_fields(recipe_class, path))
+    [recipe] = parser.parse_args_into_dataclasses([*arguments], look_for_args_file=False)
     return recipe
 
 
+def _typed_fields(recipe_class: type[Recipe], path: str | Path) -> dict[str, Any]:
+    written = recipe_fields(path)
+    task = written.pop("task", None) or recipe_class.task
+    if task != recipe_class.task:
+        raise ValueError(f"{path} is a recipe for {task}, not for {recipe_class.task}.")
+    try:
+        return fields_from(recipe_class, written)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def recipe_fields(path: str | Path) -> dict[str, Any]:
-    """The fields in a recipe's file and those of its base, and `task` if they say one.
+    """The fields in a recipe's file and those of its base, as `read_yaml` gives them, and `task` if they say one.
 
     Args:
         path: As in `load_recipe`.
@@ -227,25 +261,23 @@ def _fields_with_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any
     above = (*above, path.resolve())
     if above.count(above[-1]) > 1:
         raise ValueError(f"{path} is its own base: {' -> '.join(map(str, above))}.")
+    if len(above) > MAX_BASES:
+        raise ValueError(f"{above[0]} has more than {MAX_BASES} bases, one of the other.")
     fields = read_yaml(path)
     base = fields.pop("base", None)
     if base is None:
         return fields
-    former = _fields_with_base(path.parent / base, above)
+    former = _fields_with_base(_base_file(path, base), above)
     mappings = [name for name, value in fields.items() if isinstance(value, dict)]
     entries = {name: former[name] | fields[name] for name in mappings if isinstance(former.get(name), dict)}
     return former | fields | entries
 
 
-def _as_arguments(fields: dict[str, Any]) -> list[str]:
-    arguments = []
-    for name, value in fields.items():
-        if value not in (None, [], {}):
-            arguments += [f"--{name}", *_words(value)]
-    return arguments
-
-
-def _words(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        return [f"{name}={yaml.safe_dump(entry, default_flow_style=True)}" for name, entry in value.items()]
-    return [str(part) for part in (value if isinstance(value, list) else [value])]
+def _base_file(path: Path, base: Any) -> Path:
+    """The file that a recipe's `base` names."""
+    if not isinstance(base, str):
+        raise ValueError(f"{path}: base must be the name of a file, got base={base!r:.80}.")
+    file = path.parent / base
+    if not file.is_file():
+        raise FileNotFoundError(f"{path}: base must be the name of a file, but there is no {file}.")
+    return file

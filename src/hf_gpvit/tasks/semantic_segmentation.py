@@ -15,21 +15,21 @@ from transformers.utils import logging
 
 from ..data.image_processors import fitting_processor
 from ..data.masks import (
-    EXPECTED_MODES,
     IGNORE_INDEX,
-    MASK_MODES,
     annotation_ids,
     check_reducible,
-    mode_and_mask,
+    read_mask,
     reduces_labels,
     void_id,
 )
-from ..data.pictures import naming_unreadable
-from ..data.rows import RowReader, check_holds_pictures, decoded, picture_name
+from ..data.pictures import picture_name
+from ..data.rows import RowReader, check_holds_pictures
 from ..data.transforms import SegmentationTransform
+from ..inference.pictures import MASK, OVERLAY
 from ..inference.segmentation import SegmentationSettings, segment
 from ..inference.visualize import color_palette, label_set_palette, overlay_segmentation
 from ..metrics.confusion_matrix import ConfusionMatrix
+from ..models.configuration_base import MAX_SIDE
 from ..models.inputs import usual_ignore_index
 from .base import Task
 from .recipe import Recipe, option
@@ -83,10 +83,7 @@ class AnnotationReader(RowReader):
         if row["annotation"] is None:
             raise ValueError(f"The {picture_name(row['image'], 'image', place)} has no annotation.")
         name = picture_name(row["annotation"], "annotation", place)
-        with naming_unreadable(name):
-            mode, annotation = decoded(row["annotation"], mode_and_mask)
-        if mode not in MASK_MODES:
-            raise ValueError(f"The {name} has the mode {mode}; expected {EXPECTED_MODES}.")
+        annotation = read_mask(row["annotation"], name)
         if annotation.size != image.size:
             sizes = [f"{width}x{height}" for width, height in (annotation.size, image.size)]
             raise ValueError(f"The {name} has {sizes[0]} pixels, but its image has {sizes[1]}.")
@@ -138,10 +135,15 @@ class SegmentationRecipe(Recipe):
 
     def __post_init__(self):
         super().__post_init__()
-        self._require("crop_size", self.crop_size >= 1, "at least 1")
-        sides, scales = self.resize_size, self.scale_range
-        self._require("resize_size", len(sides) == 2 and 1 <= sides[0] <= sides[1], "(shorter, longer) side")
+        self._require_sides("crop_size", "test_size_divisor", "test_window_size", "test_window_stride")
+        sides, scales, factors = self.resize_size, self.scale_range, self.test_scales
+        limits = f"(shorter, longer) side of at most {MAX_SIDE}"
+        self._require("resize_size", len(sides) == 2 and 1 <= sides[0] <= sides[1] <= MAX_SIDE, limits)
         self._require("scale_range", len(scales) == 2 and 0 < scales[0] <= scales[1], "(least, greatest) factor")
+        self._require("test_scales", len(factors) > 0 and min(factors) > 0, "at least one factor greater than 0")
+        for name in ("scale_range", "test_scales"):
+            largest = sides[1] * max(getattr(self, name))
+            self._require(name, largest <= MAX_SIDE, f"such that resize_size={sides} gets sides of at most {MAX_SIDE}")
         self._require("max_category_ratio", 0 < self.max_category_ratio <= 1, "in (0, 1]")
 
     @property
@@ -227,7 +229,7 @@ class SemanticSegmentation(Task):
         palette = color_palette(max(id2label) + 1, label_set_palette(id2label))
 
         def write(prediction: Segmented, name: str) -> dict[str, Any]:
-            paths = {"mask": f"{name}.png", "overlay": f"{name}-overlay.jpg"}
+            paths = {"mask": name + MASK, "overlay": name + OVERLAY}
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             ids = prediction.ids.numpy()
             _mask(ids, palette).save(folder / paths["mask"])
@@ -245,8 +247,7 @@ class SemanticSegmentation(Task):
 
     def image_processor(self, model: PreTrainedModel) -> BaseImageProcessor:
         shorter, longer = self.recipe.resize_size
-        image_processor = fitting_processor(model.config, shorter)
-        image_processor.size = {"shortest_edge": shorter, "longest_edge": longer}
+        image_processor = fitting_processor(model.config, shorter, longer)
         image_processor.do_reduce_labels = self.recipe.reduce_labels
         return image_processor
 

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from safetensors import SafetensorError
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..models.configuration_base import check_field_names
 from ..registration import MODEL_CLASSES
-from ..saved_models import check_finite, presets, read_config
+from ..saved_models import check_finite, presets, read_config, reading
 from ..tasks import find_task
 
 
@@ -81,10 +80,8 @@ def head_prefixes(model: PreTrainedModel) -> tuple[str, ...]:
 
 def _pretrained(model: str, auto_class: type, names: dict, fields: dict) -> PreTrainedModel:
     options = {"ignore_mismatched_sizes": True, "output_loading_info": True, "trust_remote_code": False}
-    try:
+    with reading("weights", model):
         pretrained, loading = auto_class.from_pretrained(model, **options, **names, **fields)
-    except SafetensorError as error:
-        raise ValueError(f"The weights of {model!r} are broken: {error}") from error
     heads = head_prefixes(pretrained)
     lost = [name for name, *_ in loading["mismatched_keys"] if not name.startswith(heads)]
     if lost:

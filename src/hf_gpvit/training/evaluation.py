@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,12 @@ from PIL import Image
 from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.utils.logging import tqdm
 
-from ..data.pictures import UnreadablePictureError
-from ..data.rows import RowReader, picture_name
+from ..data.pictures import UnreadablePictureError, picture_name
+from ..data.rows import RowReader
 from ..extras import import_extra
+from ..inference.finite import NotFiniteError
 from ..inference.segmentation import SegmentationSettings
-from ..tasks import task_of_model
+from ..tasks import Task, task_of_model
 
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def evaluate_model(
 
     Raises:
         ValueError: A picture can't be read, a label or an id in an annotation is no class of the model, or an
-            annotation is not as large as its picture; the message names row and file. Or the dataset lacks a column or
+            annotation is not as large as its picture, or the model makes NaN or infinite numbers of one; the message
+            names row and file. Or the dataset lacks a column or
             has no samples, `batch_size` is less than 1, `settings` are given for a classifier, or the weights are
             sharded.
     """
@@ -77,16 +79,26 @@ def evaluate_model(
     metric = task.metric(model.config)
     prepare = partial(task.prepare, model, image_processor, settings=settings)
     # what waits for its batch is what the task makes of a picture: in full size it may take gigabytes
-    prepared = ((_named(name, prepare, image), target) for name, image, target in samples)
+    prepared = ((name, _named(name, prepare, image), target) for name, image, target in samples)
     while batch := list(itertools.islice(prepared, task.batch_size or batch_size)):
-        inputs, targets = zip(*batch, strict=True)
-        task.count(metric, task.predict(model, inputs), targets)
+        names, inputs, targets = zip(*batch, strict=True)
+        task.count(metric, _predictions(task, model, names, inputs), targets)
     metric.state = _sum_over_processes(metric.state, accelerator)
     counts = torch.tensor([samples.num_evaluated, samples.num_corrupt])
     num_evaluated, num_corrupt = _sum_over_processes(counts, accelerator).tolist()
     if num_evaluated == 0:
         raise ValueError(f"The dataset has no samples to evaluate on ({num_corrupt} corrupt ones were left out).")
     return metric.figures() | ({"num_corrupt": num_corrupt} if skip_corrupt else {})
+
+
+def _predictions(task: type[Task], model: PreTrainedModel, names: Sequence[str], inputs: Sequence) -> Sequence:
+    """What the task gives for a batch; its errors name the picture."""
+    try:
+        return task.predict(model, inputs)
+    except NotFiniteError:
+        for name, alone in zip(names, inputs, strict=True):
+            _named(name, task.predict, model, [alone])
+        raise
 
 
 def _named(name: str, function: Callable, *arguments: Any) -> Any:

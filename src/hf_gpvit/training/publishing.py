@@ -9,6 +9,7 @@ from ..data.loading import is_hub_name
 from ..extras import import_extra
 from ..hub.push import NotPublished, prepare_repo, push_model
 from ..tasks.recipe import Recipe
+from .processes import in_main_process
 
 
 accelerate = import_extra("accelerate")
@@ -16,18 +17,13 @@ accelerate = import_extra("accelerate")
 
 def check_hub(recipe: Recipe, accelerator: accelerate.Accelerator) -> None:
     """With `push_to_hub`, raises an error in all processes unless the main one, which asks, may write there."""
-    if not recipe.push_to_hub:
-        return
-    errors = [None]
-    if accelerator.is_main_process:
-        try:
-            import_extra("jinja2", "hub")  # for the card
-            prepare_repo(recipe.hub_model_id, private=recipe.hub_private_repo)
-        except (OSError, ValueError, ImportError) as error:
-            errors = [error]
-    [error] = accelerate.utils.broadcast_object_list(errors)
-    if error is not None:
-        raise error
+    if recipe.push_to_hub:
+        in_main_process(accelerator, lambda: _prepare(recipe))
+
+
+def _prepare(recipe: Recipe) -> None:
+    import_extra("jinja2", "hub")  # for the card
+    prepare_repo(recipe.hub_model_id, private=recipe.hub_private_repo)
 
 
 def push_best(recipe: Recipe) -> None:

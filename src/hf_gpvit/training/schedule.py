@@ -30,6 +30,15 @@ def build_scheduler(optimizer: Optimizer, recipe: Recipe, num_steps: int, steps_
     return LambdaLR(optimizer, factor)
 
 
+def follow_schedule(scheduler: LambdaLR) -> None:
+    """Sets the rates of the step at which it stands: those in a checkpoint are others where a run was made longer."""
+    factors = [factor(scheduler.last_epoch) for factor in scheduler.lr_lambdas]
+    rates = [rate * factor for rate, factor in zip(scheduler.base_lrs, factors, strict=True)]
+    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    scheduler._last_lr = rates
+
+
 def learning_rate_factor(
     step: int, num_steps: int, schedule: str, warmup_steps: int = 0, warmup_start: float = 0.0, minimum: float = 0.0
 ) -> float:

@@ -50,8 +50,13 @@ class Weights:
             return self.whole
         return self.trained if self.average is None else self.average.module
 
-    def are_finite(self) -> bool:
-        """Whether those that are trained are, in all processes."""
-        parts = (getattr(weight, "to_local", lambda weight=weight: weight)() for weight in self.trained.parameters())
-        infinite = torch.tensor(sum(not part.isfinite().all() for part in parts), device=self.accelerator.device)
-        return self.accelerator.reduce(infinite, "sum") == 0
+    def broken(self) -> str | None:
+        """Name of the first weight or statistic of BatchNorm with a number that isn't finite, in any process.
+
+        Of those that are trained, and those that are evaluated and saved. All processes must ask for it together.
+        """
+        models = [self.model()] if self.average is None else [self.trained, self.model()]
+        named = [(name, value) for model in models for name, value in model.state_dict().items()]
+        broken = torch.stack([(~value.isfinite()).any().to(self.accelerator.device) for _, value in named])
+        counts = self.accelerator.reduce(broken.int(), "sum").tolist()
+        return next((name for (name, _), count in zip(named, counts, strict=True) if count), None)
