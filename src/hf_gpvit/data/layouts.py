@@ -151,9 +151,11 @@ def layout_error(root: Path, problem: str) -> ValueError:
 def unused_files(root: Path, files: Iterable[Path]) -> str | None:
     """Counts and names these files, pictures first; None where there are none."""
     suffixes = picture_suffixes()
-    kinds = {"picture": [], "other file": []}
+    kinds = {"picture": [], "linked folder": [], "other file": []}
     for file in files:
-        kinds["picture" if file.suffix.lower() in suffixes else "other file"].append(file.relative_to(root))
+        is_picture = file.suffix.lower() in suffixes
+        kind = "linked folder" if file.is_dir() else "picture" if is_picture else "other file"
+        kinds[kind].append(file.relative_to(root))
     return _counted(kinds) or None
 
 

@@ -248,7 +248,7 @@ def _warn_of_unused(parts: dict, used: str, source: str) -> None:
 def _warn_of_unread(folder: Path, data_files: dict) -> None:
     """Counts and names the pictures and parquet files of a folder that `datasets` passes over."""
     read = {str(Path(file).resolve()) for files in data_files.values() for file in files}
-    files = [file for file in files_below(folder) if file.suffix in (".parquet", *picture_suffixes())]
+    files = [file for file in files_below(folder) if file.suffix.lower() in (".parquet", *picture_suffixes())]
     unread = unused_files(folder, (file for file in files if str(file.resolve()) not in read))
     if unread:
         logger.warning(f"{printable(folder)} has parquet files, and beside those files that are not used: {unread}.")
