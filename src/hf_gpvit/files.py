@@ -268,10 +268,12 @@ def _foreign(path: Path, written: Written) -> str | None:
 
 
 def _files(root: Path) -> Iterator[str]:
-    """Paths of the files and links below a folder, relative to it."""
+    """Paths of the files, links and empty folders below a folder, relative to it."""
     for folder, folders, files in os.walk(root):
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         yield from (Path(folder, name).relative_to(root).as_posix() for name in sorted(files + links))
+        if not folders and not files and folder != os.fspath(root):
+            yield Path(folder).relative_to(root).as_posix()
 
 
 def share_files(folder: Path) -> None:
