@@ -191,12 +191,17 @@ def test_a_folder_of_something_else_is_refused(classifier, photos):
             predict_pictures("not-looked-at", ["photos"], "mine")
         assert (photos / "mine" / name).read_text() == text
         (photos / "mine" / name).unlink()
+    (photos / "mine/predictions.json").write_text('[{"file": "a.png", "mask": "*"}]')  # a name rather than a pattern
+    (photos / "mine/notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"holds notes\.txt"):
+        predict_pictures("not-looked-at", ["photos"], "mine")
+    (photos / "mine/notes.txt").unlink()
     predict_pictures(classifier[0], ["photos/cat.png"], "mine")
     (photos / "mine/notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match=r"holds notes\.txt"):
         predict_pictures("not-looked-at", ["photos/cat.png"], "mine")
     predict_pictures(classifier[0], ["photos/cat.png"], "mine", overwrite=True)
-    assert listing(photos / "mine-1") == {"predictions.json", "notes.txt"}
+    assert listing(photos / "mine-2") == {"predictions.json", "notes.txt"}
     assert listing(photos / "mine") == {"predictions.json"}
 
 
