@@ -202,6 +202,11 @@ def printable(text: Any) -> str:
     )
 
 
+def is_unicode(name: str) -> bool:
+    """Whether files can be written with it: names of files may be any bytes, and JSON may have halves of letters."""
+    return not any("\ud800" <= char <= "\udfff" for char in name)
+
+
 def remove_tree(path: Path, ignore_errors: bool = False) -> None:
     """Removes a folder; of a link to one, the link alone."""
     if path.is_symlink():

@@ -13,11 +13,11 @@ from PIL import Image
 from transformers.utils import logging
 
 from ..extras import import_extra
-from ..files import printable
-from .layouts import EXPECTED, Layout, composed, find_layout, folders_in, is_unicode, layout_error, some, unused_files
+from ..files import is_unicode, printable
+from .layouts import EXPECTED, Layout, composed, find_layout, folders_in, layout_error, some, unused_files
 from .mask_folders import MaskCensus, find_pairs, read_class_names
 from .masks import MASK_MODES
-from .pictures import UnreadablePictureError, files_below, naming_unreadable, opened_picture, picture_files
+from .pictures import UnreadablePictureError, files_below, looked_at, picture_files
 
 
 datasets = import_extra("datasets")
@@ -125,7 +125,7 @@ def _classification(
         samples[split] = [(file, name) for name, files in files.items() for file in files]
     _warn_of_unused(root, (file for rows in samples.values() for file, _ in rows))
     for split, rows in samples.items():
-        samples[split] = _readable(rows, lambda file, _: _read(file, Image.Image.verify), skip_corrupt)
+        samples[split] = _readable(rows, lambda file, _: looked_at(file, Image.Image.verify), skip_corrupt)
         unread = {name for _, name in rows} - {name for _, name in samples[split]}
         if unread:
             raise ValueError(f"No picture can be read in {some(layout.parts[split][0] / name for name in unread)}.")
@@ -201,7 +201,7 @@ def _are_masks(images: list[Path], masks: list[Path], says_masks: bool) -> bool:
 def _look_so(pairs: list[tuple[Path, Path]], look: Callable[[Image.Image], "_Look"]) -> bool:
     """Whether these are pictures and their masks, as far as `look` can tell."""
     try:
-        found = [(_read(image, look), _read(mask, look)) for image, mask in pairs]
+        found = [(looked_at(image, look), looked_at(mask, look)) for image, mask in pairs]
     except UnreadablePictureError:
         return False
     return all(mask.is_mask and not image.is_mask and image.size == mask.size for image, mask in found)
@@ -291,11 +291,6 @@ def _warn_of_unused(root: Path, used) -> None:
     unused = unused_files(root, (file for file in files_below(root) if file not in used))
     if unused:
         logger.warning(f"{printable(root)} has files that are not used: {unused}.")
-
-
-def _read(file: Path, read: Callable):
-    with naming_unreadable(f"picture {printable(file)}"), opened_picture(file) as picture:
-        return read(picture)
 
 
 def _split(dataset: datasets.Dataset) -> dict[str, datasets.Dataset]:

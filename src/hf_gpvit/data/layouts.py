@@ -128,11 +128,6 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def is_unicode(name: str) -> bool:
-    """Whether files can be written with it: names of files may be any bytes, and JSON may have halves of letters."""
-    return not any("\ud800" <= char <= "\udfff" for char in name)
-
-
 def _visible(folder: Path) -> list[Path]:
     return sorted(child for child in folder.iterdir() if not is_hidden(child.name))
 

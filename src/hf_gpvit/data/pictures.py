@@ -117,6 +117,12 @@ def opened_picture(source: str | os.PathLike | bytes) -> Iterator[Image.Image]:
             yield picture
 
 
+def looked_at(file: Path, look: Callable[[Image.Image], Any]) -> Any:
+    """What `look` finds in a file that is opened and not yet decoded; an `UnreadablePictureError` names the file."""
+    with naming_unreadable(picture_name(file)), opened_picture(file) as picture:
+        return look(picture)
+
+
 def known_formats() -> list[str]:
     """Those of `FORMATS` that this Pillow has."""
     Image.init()
