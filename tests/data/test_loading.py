@@ -192,6 +192,19 @@ def test_slices(parquet, split, expected):
     assert numbers(load_data(parquet, CLASSIFICATION, eval_split=split).test) == expected
 
 
+@pytest.mark.parametrize("error", [RuntimeError("no\n\x1b[2Jscripts"), AttributeError("no"), TypeError("no")])
+def test_answers_that_are_none_of_the_hubs(monkeypatch, error):
+    """As where a login page is in between, which `datasets` takes for files of the dataset."""
+
+    def load(*args, **options):
+        raise error
+
+    monkeypatch.setattr(loading.datasets, "load_dataset", load)
+    with pytest.raises(ValueError, match=r"'you/photos' is neither .* loaded from https?://\S+: no") as raised:
+        load_data("you/photos", "image-classification")
+    assert str(raised.value).isprintable()
+
+
 def test_as_load_dataset_slices(parquet):
     for split in ("train[:33%]", "train[1:4]+validation", "test"):
         expected = load_dataset(parquet, split=split)["number"][:]

@@ -10,10 +10,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import constants
 from transformers.utils import logging
 
 from ..extras import import_extra
-from ..files import printable
+from ..files import one_line, printable
 from .folders import load_folder
 from .labels import load_label_set
 from .layouts import unused_files
@@ -189,9 +190,10 @@ def _load_with_datasets(source: str, name: str | None, streaming: bool) -> dict:
             source = str(folder)
             _warn_of_unread(folder, datasets.load_dataset_builder(source, name).config.data_files or {})
         return datasets.load_dataset(source, name, streaming=streaming)
-    except (OSError, datasets.exceptions.DatasetGenerationError) as error:
+    except Exception as error:  # a login page in place of the Hub's answers can break the libraries anywhere
+        where = "" if folder.is_dir() else f" from {constants.ENDPOINT}"
         raise ValueError(
-            f"{source!r} is neither 'shapes' nor a folder, nor a dataset that can be loaded: {error}"
+            f"{source!r} is neither 'shapes' nor a folder, nor a dataset that can be loaded{where}: {one_line(error)}"
         ) from error
 
 
