@@ -256,6 +256,20 @@ def test_classes_called_so(tmp_path, names):
     assert load_folder(tmp_path)[1] == list(names)
 
 
+def test_a_part_of_a_folder_is_told_from_all_of_it(tmp_path, warnings):
+    """A fifth of one that isn't divided is tested on, as after training on the rest."""
+    class_folders(tmp_path / "all", {"cat": 5, "dog": 5})
+    assert len(load_data(str(tmp_path / "all"), CLASSIFICATION, train_split=None).test) == 2
+    [warning] = warnings
+    assert "has no test part: 2 of 10 pictures are used" in warning
+    assert len(load_data(str(tmp_path / "all"), CLASSIFICATION, train_split=None, eval_split="train+test").test) == 10
+    for split in ("train", "test"):
+        class_folders(tmp_path / "divided" / split, {"cat": 2, "dog": 2})
+    load_data(str(tmp_path / "divided"), CLASSIFICATION, train_split=None)
+    load_data("shapes", CLASSIFICATION, train_split=None)
+    assert warnings == [warning]
+
+
 def test_linked_folders_that_are_not_used_are_named(tmp_path, warnings):
     """Those of classes are followed, and those within them not."""
     class_folders(tmp_path / "elsewhere", {"cat": 3, "more": 2})

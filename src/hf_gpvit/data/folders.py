@@ -99,6 +99,11 @@ def load_folder(
     return datasets.DatasetDict(parts), names
 
 
+def is_divided(path: str | os.PathLike) -> bool:
+    """Whether a folder that `load_folder` takes has a test part of its own."""
+    return "test" in find_layout(Path(path).expanduser().absolute()).parts
+
+
 def _dataset(rows: list[tuple], features: datasets.Features) -> datasets.Dataset:
     columns = zip(*([str(value) if isinstance(value, Path) else value for value in row] for row in rows), strict=True)
     return datasets.Dataset.from_dict(dict(zip(features, map(list, columns), strict=True)), features=features)

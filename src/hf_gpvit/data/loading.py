@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from ..extras import import_extra
 from ..files import one_line, printable
-from .folders import load_folder
+from .folders import is_divided, load_folder
 from .labels import load_label_set
 from .layouts import unused_files
 from .pictures import files_below, picture_suffixes
@@ -119,6 +119,8 @@ def load_data(
 
     if eval_split is None:
         eval_split = _eval_split({name: part(name) for name in EVAL_SPLITS if name in parts}, parts, source, task)
+        if train_split is None and own_names is not None:
+            _warn_of_part(parts, source)
     train = None if train_split is None else part(train_split)
     test = part(eval_split)
     if train is not None:
@@ -245,6 +247,16 @@ def _warn_of_unused(parts: dict, used: str, source: str) -> None:
     ]
     if counts:
         logger.warning(f"These splits of {source!r} are not used: {', '.join(counts)}.")
+
+
+def _warn_of_part(parts: dict, source: str) -> None:
+    """Says that of a folder without a test part of its own only those pictures are tested on that training leaves."""
+    if source != "shapes" and not is_divided(source):
+        num_used, num_left = len(parts["test"]), len(parts["train"])
+        logger.warning(
+            f"{source!r} has no test part: {num_used} of {num_used + num_left} pictures are used, with which training "
+            'on this folder would test. The split "train+test" has all of them.'
+        )
 
 
 def _warn_of_unread(folder: Path, data_files: dict) -> None:
