@@ -52,6 +52,8 @@ def evaluation_batch(image_processor: BaseImageProcessor, batch: dict[str, list]
 
 
 def accuracy(prediction: EvalPrediction) -> dict[str, float]:
+    if not np.isfinite(prediction.predictions).all():  # NaN would count as the class 0
+        raise ValueError("The logits of the evaluation are not finite: try a lower learning_rate.")
     return {"accuracy": float(np.mean(prediction.predictions.argmax(-1) == prediction.label_ids))}
 
 

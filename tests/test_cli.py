@@ -19,6 +19,8 @@ from families import GPVIT
 from hf_gpvit.commands import train as train_command
 from hf_gpvit.commands.train import parse_recipe
 from hf_gpvit.data import image_processor_for
+from hf_gpvit.models.configuration_base import MAX_SIDE
+from hf_gpvit.tasks.fields import LIMIT
 from hf_gpvit.training import ClassificationRecipe
 
 
@@ -138,6 +140,26 @@ def test_no_warning_of_another_package(tmp_path):
         )
         assert result.returncode == 0, result.stderr
         assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "gpvit-nano", "--image_size", "100000000"], "image_size: must be at most 16384, got 100000000"),
+        (["predict", "a.png", "--model", "m", "--window_size", "9" * 99], "window_size: must be at most 16384"),
+        (["predict", "a.png", "--model", "m", "--top_k", "9" * 99], "top_k: must be at most 2147483647"),
+        (["evaluate", "--model", "m", "--dataset", "d", "--batch_size", "1e3"], "invalid integer value: '1e3'"),
+    ],
+)
+def test_numbers_beyond_all_use(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        hf_gpvit_cli.main(arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bounds_are_those_of_models_and_recipes():
+    assert (hf_gpvit_cli.arguments.MAX_SIDE, hf_gpvit_cli.arguments.MAX_COUNT) == (MAX_SIDE, LIMIT - 1)
 
 
 def test_values_may_begin_with_a_dash():

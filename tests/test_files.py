@@ -151,10 +151,10 @@ def test_an_empty_folder_is_filled(tmp_path):
     assert contents(tmp_path) == {"model/sub/file.txt": "new"}
 
 
-@pytest.mark.parametrize("name", ["mine.txt", "sub/mine.txt", "sub/deep/other.md", "link", "sub/link"])
+@pytest.mark.parametrize("name", ["mine.txt", "sub/mine.txt", "sub/deep/other.md", "link", "sub/link", "empty"])
 @pytest.mark.parametrize("options", [{}, {"written": written}])
 def test_what_somebody_else_has_put_there_is_not_moved(tmp_path, options, name):
-    """Beside what a former work has left, or alone; a link to a folder counts as a file."""
+    """Beside what a former work has left, or alone; links and empty folders count as files."""
     theirs = tmp_path / "model" / name
     theirs.parent.mkdir(parents=True)
     if options:
@@ -162,6 +162,8 @@ def test_what_somebody_else_has_put_there_is_not_moved(tmp_path, options, name):
         (tmp_path / "model/sub/file.txt").write_text("old")
     if theirs.name == "link":
         theirs.symlink_to(tmp_path)
+    elif theirs.name == "empty":
+        theirs.mkdir()
     else:
         theirs.write_text("mine")
     before = contents(tmp_path)

@@ -191,12 +191,17 @@ def test_a_folder_of_something_else_is_refused(classifier, photos):
             predict_pictures("not-looked-at", ["photos"], "mine")
         assert (photos / "mine" / name).read_text() == text
         (photos / "mine" / name).unlink()
+    (photos / "mine/predictions.json").write_text('[{"file": "a.png", "mask": "*"}]')  # a name rather than a pattern
+    (photos / "mine/notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"holds notes\.txt"):
+        predict_pictures("not-looked-at", ["photos"], "mine")
+    (photos / "mine/notes.txt").unlink()
     predict_pictures(classifier[0], ["photos/cat.png"], "mine")
     (photos / "mine/notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match=r"holds notes\.txt"):
         predict_pictures("not-looked-at", ["photos/cat.png"], "mine")
     predict_pictures(classifier[0], ["photos/cat.png"], "mine", overwrite=True)
-    assert listing(photos / "mine-1") == {"predictions.json", "notes.txt"}
+    assert listing(photos / "mine-2") == {"predictions.json", "notes.txt"}
     assert listing(photos / "mine") == {"predictions.json"}
 
 
@@ -230,8 +235,9 @@ def test_pictures_called_as_what_is_written(segmentor, tmp_path, names):
 def test_a_picture_of_which_nothing_can_be_said_does_not_stop_the_others(classifier, photos, tmp_path, capsys):
     """One of which the model makes numbers that are too large."""
     _, model, processor = classifier
-    model, processor = copy.deepcopy(model), copy.deepcopy(processor)
-    processor.image_mean, processor.image_std = [0.5] * 3, [1e-38] * 3
+    model = copy.deepcopy(model)
+    for weight in model.parameters():
+        weight.data.fill_(1e30)
     for part in (model, processor):
         part.save_pretrained(tmp_path / "model")
     Image.new("RGB", (50, 30), (127, 127, 127)).save("photos/grey.png")

@@ -66,7 +66,7 @@ def start(folder, *arguments):
 
 
 def hidden(folder):
-    return [child.name for child in folder.rglob(".*")]
+    return [child.name for child in folder.rglob(".*") if child.name != ".lock"]
 
 
 @pytest.fixture(scope="module")

@@ -202,6 +202,11 @@ def printable(text: Any) -> str:
     )
 
 
+def is_unicode(name: str) -> bool:
+    """Whether files can be written with it: names of files may be any bytes, and JSON may have halves of letters."""
+    return not any("\ud800" <= char <= "\udfff" for char in name)
+
+
 def remove_tree(path: Path, ignore_errors: bool = False) -> None:
     """Removes a folder; of a link to one, the link alone."""
     if path.is_symlink():
@@ -268,10 +273,12 @@ def _foreign(path: Path, written: Written) -> str | None:
 
 
 def _files(root: Path) -> Iterator[str]:
-    """Paths of the files and links below a folder, relative to it."""
+    """Paths of the files, links and empty folders below a folder, relative to it."""
     for folder, folders, files in os.walk(root):
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         yield from (Path(folder, name).relative_to(root).as_posix() for name in sorted(files + links))
+        if not folders and not files and folder != os.fspath(root):
+            yield Path(folder).relative_to(root).as_posix()
 
 
 def share_files(folder: Path) -> None:

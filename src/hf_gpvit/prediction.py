@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from glob import escape
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,8 @@ def _written(folder: Path) -> Iterator[str]:
         return
     if isinstance(records, list) and all(isinstance(record, dict) and "file" in record for record in records):
         yield PREDICTIONS
-        yield from (str(record[key]) for record in records for key in ("mask", "overlay") if key in record)
+        written = (str(record[key]) for record in records for key in ("mask", "overlay") if key in record)
+        yield from (escape(name) if "*" in name else name for name in written)  # whoever has written it: no pattern
 
 
 def _records(

@@ -57,7 +57,7 @@ def register_auto_classes() -> None:
     """Registers every config and model; calling it again changes nothing."""
     for config_class, model_classes in MODEL_CLASSES.items():
         classes = {AutoConfig: config_class} | model_classes
-        config_class._auto_map = {auto_class.__name__: _reference(cls) for auto_class, cls in classes.items()}
+        config_class.remote_classes = {auto_class.__name__: _reference(cls) for auto_class, cls in classes.items()}
         AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
         AutoImageProcessor.register(config_class, fast_image_processor_class=ViTImageProcessor, exist_ok=True)
         for auto_class, model_class in model_classes.items():

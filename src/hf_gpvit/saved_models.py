@@ -139,11 +139,11 @@ def load_image_processor(model: str | os.PathLike) -> BaseImageProcessor:
         ValueError: It can't make a picture into numbers, or into other channels than the model takes; or one of its
             fields is out of range. The message names it.
     """
-    num_channels = getattr(read_config(model), "num_channels", None)
     with reading("preprocessor_config.json", model):
         image_processor = AutoImageProcessor.from_pretrained(model, trust_remote_code=False)
         check_image_processor(image_processor)
         found = _tried(image_processor)
+    num_channels = getattr(read_config(model), "num_channels", None)
     if num_channels not in (None, found):
         raise ValueError(
             f"The image processor of {model} makes {found} channels of a picture, but its model takes {num_channels} "

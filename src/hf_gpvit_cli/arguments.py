@@ -2,12 +2,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arguments of each command, which some scripts share: a function of the given ones and the program's name."""
 
-from argparse import ArgumentParser, BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from argparse import (
+    ArgumentParser,
+    ArgumentTypeError,
+    BooleanOptionalAction,
+    Namespace,
+    RawDescriptionHelpFormatter,
+)
+from collections.abc import Callable, Sequence
 
 
 # Those of `hf_gpvit.tasks.TASKS`.
 TASKS = ("image-classification", "semantic-segmentation")
+
+# That of the models' configs, and that of the numbers in recipes.
+MAX_SIDE, MAX_COUNT = 2**14, 2**31 - 1
+
+
+def _up_to(limit: int) -> Callable[[str], int]:
+    """The type of integers that are not larger. What is too small for a command, it says itself."""
+
+    def integer(text: str) -> int:
+        value = int(text)
+        if value > limit:
+            raise ArgumentTypeError(f"must be at most {limit}, got {text:.40}")
+        return value
+
+    return integer
 
 
 def presets(arguments: Sequence[str], prog: str) -> Namespace:
@@ -30,7 +51,10 @@ def info(arguments: Sequence[str], prog: str) -> Namespace:
     parser.add_argument("model", help="preset, folder or Hub name")
     parser.add_argument("--task", choices=TASKS, help="of a preset; by default image-classification")
     parser.add_argument(
-        "--image_size", type=int, nargs="+", help="height and width, or one side; by default the config's, or 512"
+        "--image_size",
+        type=_up_to(MAX_SIDE),
+        nargs="+",
+        help="height and width, or one side; by default the config's, or 512",
     )
     return parser.parse_args(arguments)
 
@@ -80,7 +104,9 @@ def predict(arguments: Sequence[str], prog: str) -> Namespace:
     parser.add_argument("--model", required=True, help="folder or Hub name of a model with its image processor")
     parser.add_argument("--output_dir", default="outputs/predictions", help="folder to write")
     add_overwrite_argument(parser)
-    parser.add_argument("--top_k", type=int, default=5, help="labels of each picture that are kept and shown")
+    parser.add_argument(
+        "--top_k", type=_up_to(MAX_COUNT), default=5, help="labels of each picture that are kept and shown"
+    )
     parser.add_argument("--device", help="such as cpu or cuda:0; by default the accelerator, if there is one")
     add_segmentation_arguments(parser)
     return parser.parse_args(arguments)
@@ -138,7 +164,9 @@ def evaluate(arguments: Sequence[str], prog: str) -> Namespace:
     parser.add_argument(
         "--class_names", nargs="+", help="names in the order of their ids, or one label set: ade20k, camvid, ..."
     )
-    parser.add_argument("--batch_size", type=int, default=32, help="pictures that a classifier sees at once")
+    parser.add_argument(
+        "--batch_size", type=_up_to(MAX_COUNT), default=32, help="pictures that a classifier sees at once"
+    )
     parser.add_argument("--skip_corrupt", action="store_true", help="leave out pictures that can't be read")
     parser.add_argument("--streaming", action="store_true", help="read parquet files and the Hub while evaluating")
     parser.add_argument("--output", help="JSON file to write the figures to, with dataset and split")
@@ -204,8 +232,12 @@ def add_overwrite_argument(parser: ArgumentParser) -> None:
 def add_segmentation_arguments(parser: ArgumentParser) -> None:
     """The fields of `hf_gpvit.inference.SegmentationSettings` as options, in a group of their own."""
     group = parser.add_argument_group("segmentation")
-    group.add_argument("--window_size", type=int, help="side of sliding windows; by default the whole picture")
-    group.add_argument("--window_stride", type=int, help="by default three quarters of the window")
+    group.add_argument(
+        "--window_size", type=_up_to(MAX_SIDE), help="side of sliding windows; by default the whole picture"
+    )
+    group.add_argument("--window_stride", type=_up_to(MAX_SIDE), help="by default three quarters of the window")
     group.add_argument("--scales", type=float, nargs="+", default=[1.0], help="of the image processor's size")
     group.add_argument("--flip", action="store_true", help="look at each picture mirrored too")
-    group.add_argument("--size_divisor", type=int, help="what sides are multiples of: 32 in the ADE20K test")
+    group.add_argument(
+        "--size_divisor", type=_up_to(MAX_SIDE), help="what sides are multiples of: 32 in the ADE20K test"
+    )

@@ -94,11 +94,20 @@ def half(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def weights_with_nan():
+    weights = checkpoint("gpvit/gpvit_l1_statedict.json")
+    return weights | {name: value.fill_(torch.nan) for name, value in weights.items() if name.endswith("pos_embed")}
+
+
 BROKEN = {
     "malicious": (lambda path: torch.save({"state_dict": {}, "meta": Malicious()}, path), "It names _?io.open"),
     "empty": (lambda path: path.write_bytes(b""), "truncated, empty or no PyTorch checkpoint"),
     "page": (lambda path: path.write_text("<html>404</html>"), "file.pth"),
     "half": (lambda path: (torch.save({"a": torch.zeros(5000)}, path), half(path)), "truncated, empty"),
+    "nan": (
+        lambda path: torch.save(weights_with_nan(), path),
+        "file.pth are broken: .*position_embeddings has numbers",
+    ),
     "resnet": (lambda path: torch.save({"conv1.weight": torch.zeros(1)}, path), "another architecture"),
     "missing": (lambda path: None, "no checkpoint file file.pth"),
 }

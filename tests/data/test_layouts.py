@@ -218,6 +218,29 @@ def test_masks_are_no_class(tmp_path, mode):
         load_folder(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("images", "masks", "ending"),
+    [("train", "train_masks", "_mask"), ("train_images", "train_labels", ""), ("train", "trainannot", "")],
+)
+def test_masks_of_several_splits_are_no_classes(tmp_path, images, masks, ending):
+    for split in ("train", "val"):
+        for index in range(9, 12):
+            picture(tmp_path / images.replace("train", split) / f"{index}.jpg")
+            picture(tmp_path / masks.replace("train", split) / f"{index}{ending}.png", "L")
+    with pytest.raises(ValueError, match="look like pictures and their masks"):
+        load_folder(tmp_path)
+
+
+def test_coloured_masks_are_no_class(tmp_path):
+    colours = np.random.default_rng(0).integers(0, 255, (20, 20, 3), dtype=np.uint8)
+    for index in range(3):
+        picture(tmp_path / f"masks/{index}.png", size=(20, 20))
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(colours).save(tmp_path / f"photos/{index}.png")
+    with pytest.raises(ValueError, match="masks and photos in .* look like pictures and their masks"):
+        load_folder(tmp_path)
+
+
 def test_grey_and_coloured_pictures_are_classes(tmp_path):
     """Unless they have the same names and sizes."""
     for index in range(4):
@@ -231,6 +254,33 @@ def test_classes_called_so(tmp_path, names):
     class_folders(tmp_path, dict.fromkeys(names, 3))
     assert find_layout(tmp_path).task == CLASSIFICATION
     assert load_folder(tmp_path)[1] == list(names)
+
+
+def test_a_part_of_a_folder_is_told_from_all_of_it(tmp_path, warnings):
+    """A fifth of one that isn't divided is tested on, as after training on the rest."""
+    class_folders(tmp_path / "all", {"cat": 5, "dog": 5})
+    assert len(load_data(str(tmp_path / "all"), CLASSIFICATION, train_split=None).test) == 2
+    [warning] = warnings
+    assert "has no test part: 2 of 10 pictures are used" in warning
+    assert len(load_data(str(tmp_path / "all"), CLASSIFICATION, train_split=None, eval_split="train+test").test) == 10
+    for split in ("train", "test"):
+        class_folders(tmp_path / "divided" / split, {"cat": 2, "dog": 2})
+    load_data(str(tmp_path / "divided"), CLASSIFICATION, train_split=None)
+    load_data("shapes", CLASSIFICATION, train_split=None)
+    assert warnings == [warning]
+
+
+def test_linked_folders_that_are_not_used_are_named(tmp_path, warnings):
+    """Those of classes are followed, and those within them not."""
+    class_folders(tmp_path / "elsewhere", {"cat": 3, "more": 2})
+    class_folders(tmp_path / "data", {"dog": 3})
+    (tmp_path / "data/cat").symlink_to(tmp_path / "elsewhere/cat")
+    (tmp_path / "data/dog/more").symlink_to(tmp_path / "elsewhere/more")
+    dataset, names = load_folder(tmp_path / "data")
+    assert names == ["cat", "dog"]
+    assert len(dataset["train"]) + len(dataset["test"]) == 6
+    assert len(warnings) == 1
+    assert warnings[0].endswith("has files that are not used: 1 linked folder (dog/more).")
 
 
 # --- splits of parquet files

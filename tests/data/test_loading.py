@@ -192,6 +192,30 @@ def test_slices(parquet, split, expected):
     assert numbers(load_data(parquet, CLASSIFICATION, eval_split=split).test) == expected
 
 
+@pytest.mark.parametrize("error", [RuntimeError("no\n\x1b[2Jscripts"), AttributeError("no"), TypeError("no")])
+def test_answers_that_are_none_of_the_hubs(monkeypatch, error):
+    """As where a login page is in between, which `datasets` takes for files of the dataset."""
+
+    def load(*args, **options):
+        raise error
+
+    monkeypatch.setattr(loading.datasets, "load_dataset", load)
+    with pytest.raises(ValueError, match=r"'you/photos' is neither .* loaded from https?://\S+: no") as raised:
+        load_data("you/photos", "image-classification")
+    assert str(raised.value).isprintable()
+
+
+def test_labels_that_class_names_lack(tmp_path):
+    features = Features({"image": ImageFeature(), "label": Value("string")})
+    (tmp_path / "set").mkdir()
+    pictures = [picture(0), picture(1)]
+    Dataset.from_dict({"image": pictures, "label": ["a", "z"]}, features).to_parquet(
+        tmp_path / "set" / "test-0.parquet"
+    )
+    with pytest.raises(ValueError, match=r"target column of .* has something else than class_names: .* z"):
+        load_data(str(tmp_path / "set"), CLASSIFICATION, train_split=None, class_names=["a", "b"])
+
+
 def test_as_load_dataset_slices(parquet):
     for split in ("train[:33%]", "train[1:4]+validation", "test"):
         expected = load_dataset(parquet, split=split)["number"][:]

@@ -172,6 +172,19 @@ def test_grey_of_few_bits_is_refused(tmp_path, bits):
         AnnotationReader(4).read(row, "row 0")
 
 
+def test_jpegs_are_no_masks(tmp_path):
+    """Whatever they are called, and wherever they are."""
+    for stem in "ab":
+        pair(tmp_path, stem, [0, 1])
+        Image.new("L", SIZE).save(tmp_path / "masks" / f"{stem}.png", "JPEG")
+    message = "has the mode L of a JPEG, which changes ids"
+    with pytest.raises(ValueError, match=rf"a\.png {message}"):
+        load_folder(tmp_path)
+    for annotation in ({"bytes": (tmp_path / "masks/a.png").read_bytes()}, Image.open(tmp_path / "masks/a.png")):
+        with pytest.raises(ValueError, match=message):
+            AnnotationReader(2).read({"image": Image.new("RGB", SIZE), "annotation": annotation}, "row 0")
+
+
 @pytest.mark.parametrize(
     ("ids", "file", "found", "missing"),
     [([0, 127, 254], "a", 127, 1), ([0, 1, 2, 254], "a", 254, 3), ([1, 2], "a", 1, 0), ([0, 85, 170], "a", 85, 1)],

@@ -436,11 +436,20 @@ def metadata(card):
         ({"metrics": "none.json", "dataset": "pets"}, FileNotFoundError, "none.json"),
         ({"metrics": __file__, "dataset": "pets"}, ValueError, "JSON"),
         ({"recipe": "none.yaml"}, FileNotFoundError, "none.yaml"),
+        ({"image_processor": ViTImageProcessor(image_std=[1e-38] * 3)}, ValueError, "image_std must have numbers"),
     ],
 )
 def test_bad_arguments(arguments, error, message, tmp_path):
     with pytest.raises(error, match=message):
         save_for_hub(GPVIT.classifier_class(GPVIT.config()), tmp_path / "model", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_are_not_finite(tmp_path):
+    model = HRVIT.classifier_class(HRVIT.config())
+    model.hrvit.embeddings.stem[0].batch_norm.running_var.fill_(torch.nan)
+    with pytest.raises(ValueError, match="HRViTForImageClassification are broken: .*running_var has numbers"):
+        save_for_hub(model, tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
 

@@ -520,6 +520,15 @@ def test_broken_files(name, text, message, root, tmp_path, monkeypatch):
         push_model(folder, "you/model")
 
 
+@pytest.mark.parametrize("is_hub_folder", [True, False])
+def test_image_processors_of_which_nothing_comes(is_hub_folder, root, tmp_path):
+    folder = copied(root / "classifier", tmp_path / "model", is_hub_folder)
+    file = folder / "preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"image_std": [1e-38] * 3}))
+    with pytest.raises(ValueError, match="preprocessor_config.json of .* image_std must have numbers"):
+        push_model(folder, "you/model")
+
+
 @pytest.fixture
 def to_hub(root, monkeypatch, tmp_path):
     """Pushes a plain folder with these files, to a folder -> it."""

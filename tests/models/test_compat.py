@@ -77,11 +77,11 @@ KNOWN = {
         "torch.utils._python_dispatch.TorchDispatchMode",
         "torch.utils._pytree.tree_leaves",
     },
-    "data/rows.py": {"datasets.utils.file_utils"},
+    "data/pictures.py": {"datasets.utils.file_utils"},
     "hub/cards.py": {"_hf_peft_config_loaded"},
-    "hub/folders.py": {"transformers.dynamic_module_utils.get_relative_import_files"},
     "registration.py": {"transformers.models.auto.modeling_auto"},
     "training/evaluation.py": {"_orig_mod"},
+    "training/schedule.py": {"_last_lr"},
 }
 
 

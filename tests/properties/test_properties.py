@@ -145,6 +145,8 @@ def check_recorded(case, model, expected):
 
 
 def check_post_processing(case, model, outputs):
+    if case.num_channels != 3:  # what isn't RGB has no image processor
+        return
     size = (case.height, case.width)
     maps = image_processor_for(model).post_process_semantic_segmentation(
         outputs, target_sizes=[size] * case.batch_size

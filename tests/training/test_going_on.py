@@ -80,6 +80,14 @@ def test_other_numbers_of_pictures_are_said(recipe, own_photos, monkeypatch, cap
     assert "is of a run with 4 pictures to evaluate on, and now there are 5" in caplog.text
 
 
+def test_that_there_is_no_checkpoint_is_said(recipe, tmp_path, monkeypatch, caplog):
+    warned(monkeypatch, caplog)
+    train(replace(recipe, max_steps=1))
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    train(replace(recipe, max_steps=1, resume=True))
+    assert "There is no checkpoint in " in caplog.text
+
+
 @pytest.mark.parametrize("before_start", [True, False])
 def test_other_classes_are_refused(recipe, own_photos, tmp_path, monkeypatch, before_start):
     stopped_at(recipe, 2, monkeypatch)

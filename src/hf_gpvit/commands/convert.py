@@ -15,7 +15,7 @@ from ..files import atomic_folder, check_replaceable, printable
 from ..hub.folders import model_files
 from ..inference import load_picture
 from ..prediction import describe_picture
-from ..saved_models import load_image_processor, load_model, task_of
+from ..saved_models import check_finite, load_image_processor, load_model, task_of
 from .ending import ending_errors, say
 
 
@@ -27,6 +27,7 @@ def run(options: Namespace, prog: str) -> None:
     # a file may have an official shape and be of somebody's own training: only a name stands for what is published
     release = None if os.path.isfile(options.checkpoint) else RELEASE_BY_NAME.get(options.checkpoint)
     model = _official(release, options.ema) if release else convert_checkpoint(options.checkpoint, options.ema)
+    check_finite(model.state_dict().items(), options.checkpoint)
     with atomic_folder(options.output_dir, options.overwrite, model_files) as folder:
         model.save_pretrained(folder)
         image_processor_for(model).save_pretrained(folder)

@@ -3,7 +3,8 @@
 """People's own pictures: a folder of class folders, or of images and masks, becomes a dataset."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from itertools import permutations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +13,11 @@ from PIL import Image
 from transformers.utils import logging
 
 from ..extras import import_extra
-from ..files import printable
-from .layouts import EXPECTED, Layout, composed, find_layout, folders_in, is_unicode, layout_error, some, unused_files
+from ..files import is_unicode, printable
+from .layouts import EXPECTED, Layout, composed, find_layout, folders_in, layout_error, some, unused_files
 from .mask_folders import MaskCensus, find_pairs, read_class_names
 from .masks import MASK_MODES
-from .pictures import UnreadablePictureError, files_below, naming_unreadable, opened_picture, picture_files
+from .pictures import UnreadablePictureError, files_below, looked_at, picture_files
 
 
 datasets = import_extra("datasets")
@@ -27,6 +28,12 @@ TASKS = ("image-classification", "semantic-segmentation")
 TEST_PART = 0.2
 # How many pictures of two folders are looked at to find out whether the one has masks of the other.
 NUM_COMPARED = 8
+# Folders of images and of masks of all splits are fewer.
+MAX_DIVIDED = 12
+# What stands in the names of folders of masks.
+MASK_WORDS = ("mask", "annot", "label", "segm", "truth", "gt")
+# More of them are no classes.
+MAX_MASK_COLOURS = 256
 
 
 def load_folder(
@@ -92,6 +99,11 @@ def load_folder(
     return datasets.DatasetDict(parts), names
 
 
+def is_divided(path: str | os.PathLike) -> bool:
+    """Whether a folder that `load_folder` takes has a test part of its own."""
+    return "test" in find_layout(Path(path).expanduser().absolute()).parts
+
+
 def _dataset(rows: list[tuple], features: datasets.Features) -> datasets.Dataset:
     columns = zip(*([str(value) if isinstance(value, Path) else value for value in row] for row in rows), strict=True)
     return datasets.Dataset.from_dict(dict(zip(features, map(list, columns), strict=True)), features=features)
@@ -118,7 +130,7 @@ def _classification(
         samples[split] = [(file, name) for name, files in files.items() for file in files]
     _warn_of_unused(root, (file for rows in samples.values() for file, _ in rows))
     for split, rows in samples.items():
-        samples[split] = _readable(rows, lambda file, _: _read(file, Image.Image.verify), skip_corrupt)
+        samples[split] = _readable(rows, lambda file, _: looked_at(file, Image.Image.verify), skip_corrupt)
         unread = {name for _, name in rows} - {name for _, name in samples[split]}
         if unread:
             raise ValueError(f"No picture can be read in {some(layout.parts[split][0] / name for name in unread)}.")
@@ -165,23 +177,50 @@ def _check_are_classes(root: Path, folder: Path, folders: dict[str, Path], pictu
     direct = any(file.parent == folders[name] for name, files in pictures.items() for file in files)
     if not direct and len(inside) > 1 and len(set(inside)) == 1 and len(inside[0]) > 1:
         raise layout_error(root, f"No pictures in {some(folders.values())}, but class folders: give one of them.")
-    if len(folders) == 2 and _are_masks(*pictures.values()):
-        names = " and ".join(map(printable, folders))
-        raise layout_error(root, f"{names} in {folder} look like pictures and their masks, not like two classes.")
+    for one, other in _image_and_mask_classes(folders):
+        if _are_masks(pictures[one], pictures[other], _says_masks(other)):
+            names = " and ".join(map(printable, sorted((one, other))))
+            raise layout_error(root, f"{names} in {folder} look like pictures and their masks, not like two classes.")
 
 
-def _are_masks(first: list[Path], second: list[Path]) -> bool:
-    """Whether two folders have the same names and sizes, in the one colours and in the other a single channel."""
-    stems = [sorted(composed(file.stem) for file in files) for files in (first, second)]
-    if len(first) < 2 or stems[0] != stems[1]:
-        return False
-    by_stem = [sorted(files, key=lambda file: composed(file.stem))[:NUM_COMPARED] for files in (first, second)]
+def _image_and_mask_classes(names: Collection[str]) -> list[tuple[str, str]]:
+    """Pairs of folders of which the second may have masks of the first: of more than two, its name must say so."""
+    pairs = list(permutations(names, 2)) if len(names) <= MAX_DIVIDED else []
+    return pairs if len(pairs) == 2 else [pair for pair in pairs if _says_masks(pair[1])]
+
+
+def _says_masks(name: str) -> bool:
+    return any(word in name.casefold() for word in MASK_WORDS)
+
+
+def _are_masks(images: list[Path], masks: list[Path], says_masks: bool) -> bool:
+    """Whether two folders have the same names and sizes, in the one colours and in the other a single channel.
+
+    Where a folder is called one of masks, few colours are as good as a single channel.
+    """
+    pairs = _pairs_by_name(images, masks)
+    looks = (_look, _look_for_colours) if says_masks else (_look,)
+    return len(pairs) > 1 and any(_look_so(pairs[:NUM_COMPARED], look) for look in looks)
+
+
+def _look_so(pairs: list[tuple[Path, Path]], look: Callable[[Image.Image], "_Look"]) -> bool:
+    """Whether these are pictures and their masks, as far as `look` can tell."""
     try:
-        looks = [(_read(one, _look), _read(other, _look)) for one, other in zip(*by_stem, strict=True)]
+        found = [(looked_at(image, look), looked_at(mask, look)) for image, mask in pairs]
     except UnreadablePictureError:
         return False
-    is_mask = {(one.is_mask, other.is_mask) for one, other in looks}
-    return is_mask in ({(False, True)}, {(True, False)}) and all(one.size == other.size for one, other in looks)
+    return all(mask.is_mask and not image.is_mask and image.size == mask.size for image, mask in found)
+
+
+def _pairs_by_name(images: list[Path], masks: list[Path]) -> list[tuple[Path, Path]]:
+    """All files in pairs of one name, where masks may have one ending more, such as `_mask`; else none."""
+    by_name, by_longer = ({composed(file.stem): file for file in files} for files in (images, masks))
+    ending, rest = divmod(sum(map(len, by_longer)) - sum(map(len, by_name)), max(len(by_longer), 1))
+    endings = {name[len(name) - ending :] for name in by_longer}
+    by_mask = {name[: len(name) - ending]: file for name, file in by_longer.items()}
+    if rest or ending < 0 or len(endings) > 1 or by_name.keys() != by_mask.keys():
+        return []
+    return [(by_name[name], by_mask[name]) for name in sorted(by_name)]
 
 
 class _Look(NamedTuple):
@@ -191,6 +230,11 @@ class _Look(NamedTuple):
 
 def _look(picture: Image.Image) -> _Look:
     return _Look(picture.size, picture.mode in (*MASK_MODES, "1"))
+
+
+def _look_for_colours(picture: Image.Image) -> _Look:
+    has_few = picture.convert("RGB").getcolors(MAX_MASK_COLOURS) is not None
+    return _Look(picture.size, has_few or _look(picture).is_mask)
 
 
 # --- segmentation
@@ -248,14 +292,10 @@ def _readable(samples: list[tuple], check: Callable, skip_corrupt: bool) -> list
 
 def _warn_of_unused(root: Path, used) -> None:
     used = {*used, root / CLASSES_FILE}
+    used |= {folder for file in used for folder in file.parents}  # which may be links
     unused = unused_files(root, (file for file in files_below(root) if file not in used))
     if unused:
         logger.warning(f"{printable(root)} has files that are not used: {unused}.")
-
-
-def _read(file: Path, read: Callable):
-    with naming_unreadable(f"picture {printable(file)}"), opened_picture(file) as picture:
-        return read(picture)
 
 
 def _split(dataset: datasets.Dataset) -> dict[str, datasets.Dataset]:

@@ -128,11 +128,6 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def is_unicode(name: str) -> bool:
-    """Whether files can be written with it: names of files may be any bytes, and JSON may have halves of letters."""
-    return not any("\ud800" <= char <= "\udfff" for char in name)
-
-
 def _visible(folder: Path) -> list[Path]:
     return sorted(child for child in folder.iterdir() if not is_hidden(child.name))
 
@@ -151,9 +146,11 @@ def layout_error(root: Path, problem: str) -> ValueError:
 def unused_files(root: Path, files: Iterable[Path]) -> str | None:
     """Counts and names these files, pictures first; None where there are none."""
     suffixes = picture_suffixes()
-    kinds = {"picture": [], "other file": []}
+    kinds = {"picture": [], "linked folder": [], "other file": []}
     for file in files:
-        kinds["picture" if file.suffix.lower() in suffixes else "other file"].append(file.relative_to(root))
+        is_picture = file.suffix.lower() in suffixes
+        kind = "linked folder" if file.is_dir() else "picture" if is_picture else "other file"
+        kinds[kind].append(file.relative_to(root))
     return _counted(kinds) or None
 
 

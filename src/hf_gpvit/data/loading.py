@@ -10,11 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import constants
 from transformers.utils import logging
 
 from ..extras import import_extra
-from ..files import printable
-from .folders import load_folder
+from ..files import one_line, printable
+from .folders import is_divided, load_folder
 from .labels import load_label_set
 from .layouts import unused_files
 from .pictures import files_below, picture_suffixes
@@ -118,6 +119,8 @@ def load_data(
 
     if eval_split is None:
         eval_split = _eval_split({name: part(name) for name in EVAL_SPLITS if name in parts}, parts, source, task)
+        if train_split is None and own_names is not None:
+            _warn_of_part(parts, source)
     train = None if train_split is None else part(train_split)
     test = part(eval_split)
     if train is not None:
@@ -189,9 +192,10 @@ def _load_with_datasets(source: str, name: str | None, streaming: bool) -> dict:
             source = str(folder)
             _warn_of_unread(folder, datasets.load_dataset_builder(source, name).config.data_files or {})
         return datasets.load_dataset(source, name, streaming=streaming)
-    except (OSError, datasets.exceptions.DatasetGenerationError) as error:
+    except Exception as error:  # a login page in place of the Hub's answers can break the libraries anywhere
+        where = "" if folder.is_dir() else f" from {constants.ENDPOINT}"
         raise ValueError(
-            f"{source!r} is neither 'shapes' nor a folder, nor a dataset that can be loaded: {error}"
+            f"{source!r} is neither 'shapes' nor a folder, nor a dataset that can be loaded{where}: {one_line(error)}"
         ) from error
 
 
@@ -245,10 +249,20 @@ def _warn_of_unused(parts: dict, used: str, source: str) -> None:
         logger.warning(f"These splits of {source!r} are not used: {', '.join(counts)}.")
 
 
+def _warn_of_part(parts: dict, source: str) -> None:
+    """Says that of a folder without a test part of its own only those pictures are tested on that training leaves."""
+    if source != "shapes" and not is_divided(source):
+        num_used, num_left = len(parts["test"]), len(parts["train"])
+        logger.warning(
+            f"{source!r} has no test part: {num_used} of {num_used + num_left} pictures are used, with which training "
+            'on this folder would test. The split "train+test" has all of them.'
+        )
+
+
 def _warn_of_unread(folder: Path, data_files: dict) -> None:
     """Counts and names the pictures and parquet files of a folder that `datasets` passes over."""
     read = {str(Path(file).resolve()) for files in data_files.values() for file in files}
-    files = [file for file in files_below(folder) if file.suffix in (".parquet", *picture_suffixes())]
+    files = [file for file in files_below(folder) if file.suffix.lower() in (".parquet", *picture_suffixes())]
     unread = unused_files(folder, (file for file in files if str(file.resolve()) not in read))
     if unread:
         logger.warning(f"{printable(folder)} has parquet files, and beside those files that are not used: {unread}.")

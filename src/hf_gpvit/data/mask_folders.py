@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image
 
-from ..files import printable
-from .layouts import composed, is_unicode, layout_error, some
+from ..files import is_unicode, printable
+from .layouts import composed, layout_error, some
 from .masks import EXPECTED_MODES, MASK_MODES, check_reducible, mode_and_mask, void_id
-from .pictures import naming_unreadable, opened_picture, picture_files
+from .pictures import looked_at, picture_files
 
 
 MAX_CLASSES = 65535
@@ -78,10 +78,10 @@ class MaskCensus:
 
     def check(self, image: Path, mask: Path) -> None:
         """Counts a mask; a ValueError unless it fits its image and the classes."""
-        mode, size, counts = _read(mask, _contents)
+        mode, size, counts = looked_at(mask, _contents)
         if mode not in MASK_MODES:
             raise ValueError(f"The mask {printable(mask)} has the mode {mode}; expected {EXPECTED_MODES}.")
-        image_size = _read(image, _upright_size)
+        image_size = looked_at(image, _upright_size)
         if size != image_size:
             raise ValueError(
                 f"The mask {printable(mask)} has {size[0]}x{size[1]} pixels, but its image {printable(image.name)} "
@@ -174,17 +174,12 @@ def _upright_size(picture: Image.Image) -> tuple[int, int]:
     return picture.size[::-1] if turned else picture.size
 
 
-def _read(file: Path, read) -> Any:
-    with naming_unreadable(f"picture {printable(file)}"), opened_picture(file) as picture:
-        return read(picture)
-
-
 def read_class_names(file: Path) -> list[str] | None:
     """The names in classes.json by id, or None without that file."""
     if not file.is_file():
         return None
     try:
-        # objects as tuples of pairs, because a dict would lose a name that is there twice
+        # not by `read_json`: objects as tuples of pairs, because a dict would lose a name that is there twice
         record = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
         pairs = list(enumerate(record)) if isinstance(record, list) else list(map(_id_and_name, record))
     except (TypeError, ValueError, RecursionError) as error:

@@ -22,6 +22,8 @@ MAX_REDUCED_LABELS = 254
 _VOID_OF_16_BITS = 65535
 # Grey of few bits, as Pillow calls it before it spreads it over 0 to 255, so that 3 of 2 bits becomes 255.
 _FEW_BITS = ("L;2", "L;4")
+# As Pillow calls JPEGs.
+_LOSSY = ("JPEG", "MPO")
 
 
 def void_id(num_labels: int) -> int:
@@ -35,7 +37,8 @@ def read_mask(picture: Any, name: str | None = None) -> Image.Image:
     The arguments are those of `read_rgb`.
 
     Raises:
-        ValueError: As `read_rgb`, or it has another mode: several channels, floats, or grey of less than 8 bits.
+        ValueError: As `read_rgb`, or it has another mode: several channels, floats, or grey of less than 8 bits; or it
+            is a JPEG.
     """
     name = name or picture_name(picture)
     with naming_unreadable(name):
@@ -49,7 +52,10 @@ def mode_and_mask(picture: Image.Image) -> tuple[str, Image.Image]:
     """An opened picture decoded and upright, and its mode, one of `MASK_MODES` where the ids are those in the file."""
     arguments = picture.tile[0][3] if getattr(picture, "tile", None) else None
     stored = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    return stored if stored in _FEW_BITS else picture.mode, upright_copy(picture)
+    mode = stored if stored in _FEW_BITS else picture.mode
+    if picture.format in _LOSSY:
+        mode = f"{mode} of a JPEG, which changes ids"
+    return mode, upright_copy(picture)
 
 
 def annotation_ids(annotation: Image.Image, reduce_labels: bool = False) -> Tensor:

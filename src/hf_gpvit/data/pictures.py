@@ -117,6 +117,12 @@ def opened_picture(source: str | os.PathLike | bytes) -> Iterator[Image.Image]:
             yield picture
 
 
+def looked_at(file: Path, look: Callable[[Image.Image], Any]) -> Any:
+    """What `look` finds in a file that is opened and not yet decoded; an `UnreadablePictureError` names the file."""
+    with naming_unreadable(picture_name(file)), opened_picture(file) as picture:
+        return look(picture)
+
+
 def known_formats() -> list[str]:
     """Those of `FORMATS` that this Pillow has."""
     Image.init()
@@ -139,11 +145,12 @@ def picture_files(root: Path) -> list[Path]:
 
 
 def files_below(root: Path) -> list[Path]:
-    """What is no folder in a folder and in those below, sorted; as `picture_files` says."""
+    """What is no folder, or a link to one, in a folder and in those below, sorted; as `picture_files` says."""
     found = []
     for folder, folders, files in os.walk(root, onerror=_warn_of_folder):
         folders[:] = [name for name in folders if not is_hidden(name)]
-        found += [Path(folder, name) for name in files if not is_hidden(name)]
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        found += [Path(folder, name) for name in files + links if not is_hidden(name)]
     return sorted(found)
 
 

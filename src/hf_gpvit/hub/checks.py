@@ -12,7 +12,14 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
 from ..files import read_json
 from ..plain_yaml import read_yaml
-from ..saved_models import check_finite, check_weights, class_and_config, read_weights, weight_files
+from ..saved_models import (
+    check_finite,
+    check_weights,
+    class_and_config,
+    load_image_processor,
+    read_weights,
+    weight_files,
+)
 from ..tasks import Recipe
 from ..tasks.fields import fields_from
 from .cards import checked_metrics, dataset_name, figures_of
@@ -74,7 +81,7 @@ def uploaded_files(folder: Path) -> dict[str, Path]:
 
 
 def check_model_folder(folder: Path) -> None:
-    """That config, weights and image processor are there, and the weights all of the model's."""
+    """That config, weights and image processor are there, can be used, and the weights are all of the model's."""
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}.")
     names = ["config.json", "preprocessor_config.json", *weight_files(folder)]
@@ -86,6 +93,7 @@ def check_model_folder(folder: Path) -> None:
         read_json(folder / name)
     check_weights(folder, *class_and_config(folder))
     check_finite(read_weights(folder), folder)
+    load_image_processor(folder)
 
 
 def is_hub_folder(folder: Path) -> bool:

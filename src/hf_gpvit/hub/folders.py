@@ -9,7 +9,9 @@ from pathlib import Path
 from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
+from ..data.image_processors import check_image_processor
 from ..files import atomic_folder, check_replaceable, write_metrics
+from ..saved_models import check_finite
 from ..tasks import image_processor_for
 from .cards import checked_metrics, checked_model, model_card
 from .onnx_export import export_onnx
@@ -80,12 +82,15 @@ def save_for_hub(
         ImportError: jinja2, or with `onnx` onnx or onnxscript, is missing; the message says how to install it.
         NotADirectoryError: `folder` is a file.
         RuntimeError: The ONNX file computes something else than `model`.
-        ValueError: `model` is none of the package's, or `metrics` are not those of its task, are no fractions, or
+        ValueError: `model` is none of the package's, or has a weight that is not finite; `image_processor` has fields
+            with which no picture becomes finite numbers; or `metrics` are not those of its task, are no fractions, or
             come without a dataset.
     """
     check_replaceable(folder, overwrite, model_files)
     folder = Path(folder)
-    image_processor = image_processor or image_processor_for(checked_model(model))
+    check_finite(checked_model(model).state_dict().items(), type(model).__name__)
+    image_processor = image_processor or image_processor_for(model)
+    check_image_processor(image_processor)
     figures, origin = ({}, {}) if metrics is None else checked_metrics(metrics)
     card = model_card(
         model,

@@ -12,6 +12,7 @@ from numbers import Integral, Real
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from ..files import is_unicode
 from ..plain_yaml import INTEGER, MAX_DEPTH, NUMBER, TRUTH, Written
 
 
@@ -112,18 +113,9 @@ def _truth(value: Any) -> bool:
 
 def _text(value: Any) -> str:
     text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
-    if not isinstance(text, str) or "\0" in text or not _is_unicode(text):
+    if not isinstance(text, str) or "\0" in text or not is_unicode(text):
         raise ValueError("text of whole letters, without null characters")
     return str(text)
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether it can be written; names of files that are no UTF-8 can't."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _settings(value: Any) -> dict[str, Any]:

@@ -99,7 +99,12 @@ class ImageClassification(Task):
         if is_class and set(names) == set(feature.names):
             own = ", ".join(feature.names)
             raise ValueError(f"class_names has the classes of {source!r} in another order; they are {own}.")
-        return dataset.cast_column("label", datasets.ClassLabel(names=names))
+        try:
+            return dataset.cast_column("label", datasets.ClassLabel(names=names))
+        except ValueError as error:
+            raise ValueError(
+                f"The target column of {source!r} has something else than class_names: {error}"
+            ) from error
 
     @staticmethod
     def reader(config: PreTrainedConfig, image_processor: BaseImageProcessor, split: str | None) -> LabelReader:

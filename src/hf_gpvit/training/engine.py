@@ -116,6 +116,8 @@ class Engine:
     def _start(self) -> None:
         self.folder.start(self.data)
         source = self.checkpoints.load_newest() if self.recipe.resume else None
+        if self.recipe.resume and source is None and self.accelerator.is_main_process:
+            logger.warning(f"There is no checkpoint in {self.folder.checkpoints}: the run begins anew.")
         broken = self.weights.broken()
         if broken and source:
             raise unusable(source, f"{broken} has numbers that are not finite")
