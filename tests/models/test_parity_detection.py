@@ -16,11 +16,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hf_gpvit.conversion import convert_checkpoint
-from hf_gpvit.costs import count_costs
-from hf_gpvit.models import modeling_gpvit_detection, shortcuts
-from hf_gpvit.models.configuration_gpvit_adapter import GPViTAdapterConfig
+from hf_gpvit.models import modeling_gpvit_detection
 from hf_gpvit.models.configuration_gpvit_detection import GPViTDetectionConfig
-from hf_gpvit.models.modeling_gpvit_adapter import GPViTAdapterBackbone
 from hf_gpvit.models.modeling_gpvit_detection import GPViTForInstanceSegmentation, GPViTForObjectDetection
 from hf_gpvit.training.parameter_groups import parameter_groups
 from official import (
@@ -52,6 +49,18 @@ COUNTS = {
     ("gpvit-l2", "retinanet"): (37_908_990, 629, 28_225_290, 561),
     ("gpvit-l3", "retinanet"): (52_181_724, 629, 42_433_512, 561),
     ("gpvit-l4", "retinanet"): (96_023_420, 635, 86_127_752, 567),
+}
+# Billions of multiply-adds of an image of 800x1280, with 1000 regions and 100 masks, of the official code as torch's
+# FlopCounterMode counts them. The paper's figures, such as 457 of L1 with Mask R-CNN, leave attention's products out.
+GMACS = {
+    ("gpvit-l1", "maskrcnn"): 472.855,
+    ("gpvit-l2", "maskrcnn"): 715.161,
+    ("gpvit-l3", "maskrcnn"): 915.361,
+    ("gpvit-l4", "maskrcnn"): 1534.305,
+    ("gpvit-l1", "retinanet"): 333.229,
+    ("gpvit-l2", "retinanet"): 568.067,
+    ("gpvit-l3", "retinanet"): 762.353,
+    ("gpvit-l4", "retinanet"): 1364.390,
 }
 # Of the parts of L1.
 PARTS = {
@@ -238,15 +247,14 @@ def test_gradients(model, kind, official_names):
     )
     assert loss.item() == pytest.approx(expected.pop("loss"), abs=1e-5)
     loss.backward()
-    worst = 0.0
-    found = {}
-    for name, parameter in model.backbone.named_parameters(prefix="backbone"):
-        norm = found[official_names[name]] = parameter.grad.norm().item()
+    norms = {
+        official_names[name]: parameter.grad.norm().item()
+        for name, parameter in model.backbone.named_parameters(prefix="backbone")
+    }
+    assert set(norms) == set(expected)
+    for name, norm in norms.items():
         # a key bias has no gradient but rounding, since it shifts all scores of a query alike
-        assert norm == pytest.approx(expected[official_names[name]], rel=1e-3, abs=1e-5), name
-        worst = max(worst, abs(norm - expected[official_names[name]]))
-    assert set(found) == set(expected)
-    print(f"worst difference of gradients {worst:.1e}")
+        assert norm == pytest.approx(expected[name], rel=5e-5, abs=1e-6), name
     model.zero_grad()
 
 
@@ -270,8 +278,11 @@ def test_initialisation(kind, official_names):
         # bounded distributions are told from normal ones by their largest value
         assert value.abs().max().item() == pytest.approx(largest, rel=0.35, abs=1e-8), name
         compared.add(official_name)
-    trunk = ("backbone.pos_embed", "backbone.patch_embed.", "backbone.layers.")
-    assert {name for name in official_names.values() if not name.startswith(trunk)} <= compared
+    # the trunk's are those of the classifier, and statistics those of torch
+    others = ("backbone.pos_embed", "backbone.patch_embed.", "backbone.layers.")
+    assert compared >= {
+        name for name in official_names.values() if not name.startswith(others) and ".running_" not in name
+    }
 
 
 @pytest.mark.parametrize(("preset", "kind"), COUNTS)
@@ -286,6 +297,32 @@ def test_counts(preset, kind):
             name: sum(value.numel() for value in part.parameters()) for name, part in model.detector.named_children()
         }
         assert parts == PARTS[kind]
+
+
+@pytest.mark.parametrize(
+    ("preset", "kind"),
+    [pytest.param(*key, marks=[] if key[0] == "gpvit-l1" else pytest.mark.slow) for key in GMACS],
+)
+def test_multiply_adds(preset, kind, monkeypatch):
+    """Ours are 0.02 % more, of the zeros that stripes are padded with."""
+    # which boxes stay depends on values, which there are none of here; how many come out doesn't
+    monkeypatch.setattr(
+        modeling_gpvit_detection, "keep_apart", lambda boxes, scores, groups, exists, threshold: exists
+    )
+    with torch.device("meta"), torch.no_grad():
+        model = detection_model(preset, kind).eval()
+        with FlopCounterMode(display=False) as flops:
+            outputs = model(torch.empty(1, 3, 800, 1280))
+    assert outputs.logits.shape == (1, 100, 80)
+    assert flops.get_total_flops() / 2e9 == pytest.approx(GMACS[preset, kind], rel=3e-4)
+
+
+@needs_references
+def test_multiply_adds_are_those_of_the_references():
+    reference = json.loads(fixture("detection/flops_det.json").read_text())
+    for (preset, kind), value in GMACS.items():
+        name = f"{preset.removeprefix('gpvit-').upper()}_{kind}"
+        assert reference[name]["flopcounter_GMACs"] == pytest.approx(value, abs=1e-3)
 
 
 def test_weight_decay(model, kind, official_names):
@@ -308,3 +345,29 @@ def test_norms_have_the_official_epsilons(model):
             assert module.eps == (1e-5 if ".propagation." in name else 1e-6), name
         if isinstance(module, nn.BatchNorm2d):
             assert (module.eps, module.momentum) == (1e-5, 0.1), name
+
+
+@needs_references
+@torch.no_grad()
+def test_sizes(model, kind):
+    """Where the official code runs, ours gives maps of the same sizes; where it doesn't, of sizes rounded up."""
+    sizes = json.loads(fixture("detection/odd_sizes.json").read_text())[kind]
+    for size, shapes in sizes.items():
+        height, width = map(int, size.split("x"))
+        if isinstance(shapes, str):  # its error
+            strides = [2 ** (stage + 1) for stage in STAGES[kind]]
+            shapes = [[1, 216, -(-height // stride), -(-width // stride)] for stride in strides]
+        maps = model.backbone(image(1, height, width)).feature_maps
+        assert [list(value.shape) for value in maps] == shapes, size
+
+
+@needs_references
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("variant", ["gpvit_l2", "gpvit_l3", "gpvit_l4"])
+@torch.no_grad()
+def test_larger_variants_convert(variant, kind, monkeypatch):
+    monkeypatch.syspath_prepend(REFERENCES)
+    model = convert_checkpoint(importlib.import_module("weights").detector(variant, kind))
+    outputs = model(image(1, 64, 64))
+    assert all(torch.isfinite(value).all() for value in (outputs.pred_boxes, outputs.logits.sigmoid()))
