@@ -245,8 +245,12 @@ class GPViTPyramid(nn.Module):
 
 class GPViTAdapterPreTrainedModel(GPViTPreTrainedModel):
     config: GPViTAdapterConfig
+    base_model_prefix = "backbone"  # of detectors: their folders load into a backbone, and a backbone's into them
     _no_split_modules = [*GPViTPreTrainedModel._no_split_modules, "GPViTInjector", "GPViTExtractor"]
     _never_decaying = (*GPViTPreTrainedModel._never_decaying, "level_embeddings")
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.base_model.gpvit.embeddings
 
     def no_weight_decay(self) -> set[str]:
         """Full names of the parameters that never decay: positions, group tokens, levels, norms of the pyramid."""
