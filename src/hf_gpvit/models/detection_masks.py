@@ -118,7 +118,7 @@ def paste_mask(
     if left >= right or top >= bottom:
         return pasted
     x, y = (
-        (torch.arange(first, last, device=box.device) + 0.5 - box[axis]) / sides[axis] * 2 - 1
+        (torch.arange(first, last, dtype=box.dtype, device=box.device) + 0.5 - box[axis]) / sides[axis] * 2 - 1
         for axis, (first, last) in enumerate([(left, right), (top, bottom)])
     )
     places = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], dim=-1)
