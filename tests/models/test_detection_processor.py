@@ -163,10 +163,13 @@ def test_labels_are_relative_to_the_padded_batch():
 def test_area_and_crowd_need_not_be_there():
     [label] = GPViTDetectionImageProcessor(do_resize=False)(
         picture(32, 32),
-        annotations=annotation({"bbox": (1, 2, 3, 4), "category_id": np.int64(2)}),
+        annotations=annotation(
+            {"bbox": (1, 2, 3, 4), "category_id": np.int64(2)}, {"bbox": np.ones(4), "category_id": 3.0}
+        ),
         return_tensors="pt",
     )["labels"]
-    assert label["area"].tolist() == [12]
+    assert label["area"].tolist() == [12, 1]
+    assert label["class_labels"].tolist() == [2, 3]
 
 
 def test_crowds_slivers_and_what_is_outside_are_left_out():
@@ -191,11 +194,14 @@ WRONG = {
     "annotations must be one for each of 1 pictures, got 2": [annotation(), annotation()],
     r"annotations of picture 0: 'annotations' is missing": {"image_id": 3},
     r"annotations of picture 0: 'image_id' is missing": {"annotations": []},
-    r"annotations of picture 0: .*'str'.* integer": annotation(image_id="cat.png"),
+    r"annotations of picture 0: image_id must be an integer, got 'cat.png'": annotation(image_id="cat.png"),
     r"picture 0: object 1: 'bbox' is missing": annotation(thing([1, 1, 5, 5]), {"category_id": 1}),
     r"picture 0: object 0: 'category_id' is missing": annotation({"bbox": [1, 1, 5, 5]}),
-    r"object 0: .*'str'.* integer": annotation(thing([1, 1, 5, 5], "cat")),
-    r"object 0: .*'float'.* integer": annotation(thing([1, 1, 5, 5], 1.0)),
+    r"object 0: category_id must be an integer, got 'cat'": annotation(thing([1, 1, 5, 5], "cat")),
+    r"object 0: category_id must be an integer, got '1'": annotation(thing([1, 1, 5, 5], "1")),
+    r"object 0: category_id must be an integer, got 1.5": annotation(thing([1, 1, 5, 5], 1.5)),
+    r"object 0: category_id must be an integer, got nan": annotation(thing([1, 1, 5, 5], math.nan)),
+    r"object 0: category_id must be an integer, got None": annotation(thing([1, 1, 5, 5], None)),
     r"object 0: bbox must be x, y, width and height in pixels": annotation(
         {"bbox": [1, 1, 5], "category_id": 1, "area": 5}
     ),

@@ -3,7 +3,6 @@
 """Pictures into detectors and detections back into pictures, by the rules of the official detectors."""
 
 import math
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -389,7 +388,7 @@ def _label(
 
 def _read(annotation: Mapping[str, Any], size: tuple[int, int]) -> tuple[int, list[_Object]]:
     """Id of a picture, and its objects as far as they are in it; no crowds."""
-    image_id = operator.index(annotation["image_id"])
+    image_id = _whole(annotation, "image_id")
     objects = []
     for number, item in enumerate(annotation["annotations"]):
         try:
@@ -404,7 +403,7 @@ def _read(annotation: Mapping[str, Any], size: tuple[int, int]) -> tuple[int, li
 def _object(item: Mapping[str, Any], size: tuple[int, int]) -> _Object | None:
     """None where there is nothing to see of it."""
     height, width = size
-    category_id = operator.index(item["category_id"])
+    category_id = _whole(item, "category_id")
     box = [float(value) for value in item["bbox"]]
     if len(box) != 4 or not all(map(math.isfinite, box)):
         raise ValueError(f"bbox must be x, y, width and height in pixels, got {box}.")
@@ -418,6 +417,18 @@ def _object(item: Mapping[str, Any], size: tuple[int, int]) -> _Object | None:
     return _Object(
         category_id, corners, box_width * box_height if area is None else float(area), item.get("segmentation")
     )
+
+
+def _whole(item: Mapping[str, Any], field: str) -> int:
+    """A whole number, even if an augmentation has made it a float."""
+    value = item[field]
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if number is None or number != value:
+        raise ValueError(f"{field} must be an integer, got {value!r:.80}.")
+    return number
 
 
 def _masks(
