@@ -11,6 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 from PIL import Image
 from transformers import AutoImageProcessor, RfDetrImageProcessor
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, SizeDict
@@ -560,5 +562,6 @@ for make in (
 )
 
 
+@pytest.mark.skipif(Version(transformers.__version__) < Version("5.18"), reason="its AutoImageProcessor needs it")
 def test_only_detectors_need_torchvision():
     subprocess.run([sys.executable, "-c", WITHOUT_TORCHVISION], check=True)
