@@ -25,7 +25,8 @@ from hf_gpvit.data import load_label_set
 from hf_gpvit.inference import load_picture, segment
 from hf_gpvit.models.configuration_gpvit_detection import GPViTDetectionConfig
 from hf_gpvit.models.modeling_gpvit_detection import GPViTForInstanceSegmentation, GPViTForObjectDetection
-from official import checkpoint, hrvit_checkpoint
+from hf_gpvit.saved_models import class_and_config
+from official import checkpoint, detector, hrvit_checkpoint
 
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "convert_checkpoint.py"
@@ -85,6 +86,22 @@ def test_segmentor(files, capsys):
     assert [line.split(maxsplit=1) for line in lines[1:]] == [
         [f"{shares[index]:.1%}", names[index]] for index in order
     ]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("maskrcnn", "InstanceSegmentation"), ("retinanet", "ObjectDetection")])
+def test_detectors(files, convert, kind, name, monkeypatch):
+    """The picture is looked at in the official size, here a small one."""
+    monkeypatch.setattr("hf_gpvit.data.image_processors.DETECTION_SIDE", 64)
+    torch.save({"state_dict": detector(kind)}, "official.pth")
+    lines = convert("official.pth", "model", "--picture", files / "picture.png")
+    assert f"GPViTFor{name}, 80 classes" in lines[0]
+    assert {line.split(maxsplit=1)[1] for line in lines[1:]} <= set(load_label_set("coco").names)
+    image_processor = AutoImageProcessor.from_pretrained("model")
+    assert (image_processor.size["shortest_edge"], image_processor.size["longest_edge"]) == (64, 106)
+    model_class, config = class_and_config("model")
+    loaded, expected = model_class.from_pretrained("model").state_dict(), convert_checkpoint("official.pth")
+    assert config.id2label == load_label_set("coco").id2label
+    assert all(torch.equal(value, loaded[name]) for name, value in expected.state_dict().items())
 
 
 class Malicious:
