@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .inference.modes import evaluating
+from .models.modeling_gpvit_adapter import GPViTAdapterBackbone
 from .registration import MODEL_CLASSES
 
 
@@ -71,9 +72,12 @@ def count_costs(model: PreTrainedModel, height: int, width: int) -> Costs:
 
 
 def backbone_parameters(config: PreTrainedConfig) -> int:
-    """Number of parameters of a model of this package without pooling, classifier and decode heads."""
+    """Number of parameters of a model of this package without pooling and heads; with the pyramid of detectors."""
+    trunk_class = MODEL_CLASSES[type(config)].get(AutoModel)
     with torch.device("meta"):
-        return MODEL_CLASSES[type(config)][AutoModel](config, add_pooling_layer=False).num_parameters()
+        if trunk_class is None:
+            return GPViTAdapterBackbone(config).num_parameters()
+        return trunk_class(config, add_pooling_layer=False).num_parameters()
 
 
 class _LiveBytes(TorchDispatchMode):

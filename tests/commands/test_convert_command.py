@@ -20,10 +20,13 @@ import hf_gpvit_cli
 from hf_gpvit import GPViTConfig, GPViTForImageClassification, HRViTConfig, HRViTForImageClassification
 from hf_gpvit.commands import convert as convert_command
 from hf_gpvit.conversion import RELEASES, convert_checkpoint
-from hf_gpvit.conversion.releases import release_of
+from hf_gpvit.conversion.releases import RELEASE_BY_NAME
 from hf_gpvit.data import load_label_set
 from hf_gpvit.inference import load_picture, segment
-from official import checkpoint, hrvit_checkpoint
+from hf_gpvit.models.configuration_gpvit_detection import GPViTDetectionConfig
+from hf_gpvit.models.modeling_gpvit_detection import GPViTForInstanceSegmentation, GPViTForObjectDetection
+from hf_gpvit.saved_models import class_and_config
+from official import checkpoint, detector, hrvit_checkpoint
 
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "convert_checkpoint.py"
@@ -83,6 +86,22 @@ def test_segmentor(files, capsys):
     assert [line.split(maxsplit=1) for line in lines[1:]] == [
         [f"{shares[index]:.1%}", names[index]] for index in order
     ]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("maskrcnn", "InstanceSegmentation"), ("retinanet", "ObjectDetection")])
+def test_detectors(files, convert, kind, name, monkeypatch):
+    """The picture is looked at in the official size, here a small one."""
+    monkeypatch.setattr("hf_gpvit.data.image_processors.DETECTION_SIDE", 64)
+    torch.save({"state_dict": detector(kind)}, "official.pth")
+    lines = convert("official.pth", "model", "--picture", files / "picture.png")
+    assert f"GPViTFor{name}, 80 classes" in lines[0]
+    assert {line.split(maxsplit=1)[1] for line in lines[1:]} <= set(load_label_set("coco").names)
+    image_processor = AutoImageProcessor.from_pretrained("model")
+    assert (image_processor.size["shortest_edge"], image_processor.size["longest_edge"]) == (64, 106)
+    model_class, config = class_and_config("model")
+    loaded, expected = model_class.from_pretrained("model").state_dict(), convert_checkpoint("official.pth")
+    assert config.id2label == load_label_set("coco").id2label
+    assert all(torch.equal(value, loaded[name]) for name, value in expected.state_dict().items())
 
 
 class Malicious:
@@ -152,16 +171,42 @@ def test_averaged_weights_are_asked_for(convert, tmp_path):
 
 
 def test_releases():
-    """Each is found again from a model's config, and only from it."""
+    """Each tells models of its kind from all others."""
+    mask_rcnn = {"detector_type": "mask_rcnn", "num_labels": 80}
+    retinanet = {"detector_type": "retinanet", "num_labels": 80}
     with torch.device("meta"):
-        model = GPViTForImageClassification(GPViTConfig.from_preset("gpvit-l2", num_labels=1000))
-        other = GPViTForImageClassification(GPViTConfig.from_preset("gpvit-l2", num_labels=10))
-        hrvit = HRViTForImageClassification(HRViTConfig.from_preset("hrvit-b1", num_labels=1000))
-    assert release_of(model).value == 83.4
-    assert release_of(other) is None
-    assert release_of(hrvit) is None
-    assert len({(release.variant, release.dataset, release.decode_head_type) for release in RELEASES}) == len(RELEASES)
+        models = {
+            "gpvit-l2": GPViTForImageClassification(GPViTConfig.from_preset("gpvit-l2", num_labels=1000)),
+            "gpvit-l1-maskrcnn": GPViTForInstanceSegmentation(
+                GPViTDetectionConfig.from_preset("gpvit-l1", **mask_rcnn)
+            ),
+            "gpvit-l4-retinanet": GPViTForObjectDetection(GPViTDetectionConfig.from_preset("gpvit-l4", **retinanet)),
+        }
+        others = [
+            GPViTForImageClassification(GPViTConfig.from_preset("gpvit-l2", num_labels=10)),
+            HRViTForImageClassification(HRViTConfig.from_preset("hrvit-b1", num_labels=1000)),
+            GPViTForObjectDetection(GPViTDetectionConfig.from_preset("gpvit-l1", **retinanet | {"num_labels": 3})),
+        ]
+    fitting = {name: [release.name for release in RELEASES if release.fits(models[name])] for name in models}
+    assert fitting == {
+        "gpvit-l2": ["gpvit-l2"],
+        "gpvit-l1-maskrcnn": ["gpvit-l1-maskrcnn-1x", "gpvit-l1-maskrcnn-3x"],
+        "gpvit-l4-retinanet": ["gpvit-l4-retinanet-1x", "gpvit-l4-retinanet-3x"],
+    }
+    assert not any(release.fits(model) for release in RELEASES for model in others)
+    assert len(RELEASE_BY_NAME) == len({release.file for release in RELEASES}) == len(RELEASES) == 28
     assert {release.variant for release in RELEASES} < set(GPViTConfig.presets())
+
+
+def test_releases_of_detectors():
+    """Names, files and figures are those of the paper's Tables 3 and 4."""
+    release = RELEASE_BY_NAME["gpvit-l4-maskrcnn-3x"]
+    assert (release.file, release.dataset) == ("gpvit_l4_maskrcnn_3x.pth", "coco")
+    assert release.figures == {"box AP": 52.1, "mask AP": 45.7}
+    assert RELEASE_BY_NAME["gpvit-l1-retinanet-1x"].figures == {"box AP": 45.8}
+    detectors = [release for release in RELEASES if release.dataset == "coco"]
+    assert len(detectors) == 16
+    assert all(release.file == f"{release.name.replace('-', '_')}.pth" for release in detectors)
 
 
 @pytest.fixture

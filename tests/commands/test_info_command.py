@@ -8,6 +8,7 @@ import pytest
 
 import hf_gpvit
 import hf_gpvit_cli
+from hf_gpvit import GPViTDetectionConfig, GPViTForObjectDetection
 
 
 def test_presets_are_listed_with_their_sizes(capsys):
@@ -53,6 +54,15 @@ def test_info_of_a_folder(family, tmp_path, capsys):
     assert head == f"{tmp_path / 'model'}: {family.segmentor_class.__name__} with 7 labels"
     assert found["parameters of all"] == family.segmentor_class(family.config(num_labels=7)).num_parameters()
     assert found["parameters of the backbone"] < found["parameters of all"]
+
+
+def test_info_of_a_detector(tmp_path, capsys):
+    model = GPViTForObjectDetection(GPViTDetectionConfig.from_preset("gpvit-nano", num_labels=7))
+    model.save_pretrained(tmp_path / "model")
+    head, found = figures(capsys, tmp_path / "model", "--image_size", 64)
+    assert head == f"{tmp_path / 'model'}: GPViTForObjectDetection with 7 labels"
+    assert found["parameters of all"] == model.num_parameters()
+    assert found["parameters of the backbone"] == model.backbone.num_parameters()
 
 
 def test_info_of_a_folder_with_other_channels(family, tmp_path, capsys):

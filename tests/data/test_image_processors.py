@@ -18,6 +18,7 @@ from transformers import (
     ViTModel,
 )
 
+from hf_gpvit import GPViTDetectionConfig, GPViTDetectionImageProcessor, GPViTForObjectDetection
 from hf_gpvit.data import image_processor_for, load_label_set
 from hf_gpvit.data.image_processors import check_image_processor
 
@@ -191,3 +192,16 @@ def test_segmentation_at_another_size(family, size, expected):
     height, width = pixel_values(processor, noise(*size)).shape[-2:]
     assert (height, width) == pytest.approx(expected, abs=1)
     assert max(height, width) <= 4 * 96
+
+
+def test_detectors_see_pictures_of_the_official_size():
+    model = GPViTForObjectDetection(GPViTDetectionConfig.from_preset("gpvit-nano"))
+    processor = image_processor_for(model)
+    assert isinstance(processor, GPViTDetectionImageProcessor)
+    assert (processor.size["shortest_edge"], processor.size["longest_edge"], processor.size_divisor) == (800, 1333, 32)
+    processor = image_processor_for(model, 96)
+    picture = Image.new("RGB", (200, 100))
+    assert processor(picture, return_tensors="pt")["pixel_values"].shape == (1, 3, 96, 160)  # of 80x159
+    model.config.num_channels = 4
+    with pytest.raises(ValueError, match="num_channels must be 3"):
+        image_processor_for(model)

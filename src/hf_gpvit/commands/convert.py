@@ -6,16 +6,18 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedModel
 
 from ..conversion import convert_checkpoint
-from ..conversion.releases import RELEASE_BY_NAME, Release, release_of
+from ..conversion.releases import RELEASE_BY_NAME, Release
 from ..data import image_processor_for
 from ..files import atomic_folder, check_replaceable, printable
 from ..hub.folders import model_files
 from ..inference import load_picture
+from ..models.configuration_gpvit_detection import GPViTDetectionConfig
 from ..prediction import describe_picture
-from ..saved_models import check_finite, load_image_processor, load_model, task_of
+from ..saved_models import check_finite, class_and_config, load_image_processor, load_model, read_config, task_of
 from .ending import ending_errors, say
 
 
@@ -34,15 +36,15 @@ def run(options: Namespace, prog: str) -> None:
         found = [] if image is None else _described(folder, image)
     say(f"{printable(os.path.join(options.output_dir, ''))}: {_kind(model)}")
     if release is not None:
-        told = f"{release.metric} {release.value} % on {release.dataset}, {release.license}"
-        say(f"as published, {release.variant} has {told}")
+        figures = " and ".join(f"{metric} {value} %" for metric, value in release.figures.items())
+        say(f"as published, {release.name} has {figures} on {release.dataset}, {release.license}")
     for label, value in found:
         say(f"{value:7.1%}  {printable(label)}")
 
 
 def _official(release: Release, ema: bool) -> PreTrainedModel:
     model = convert_checkpoint(release.load(), ema)
-    if release_of(model) != release:
+    if not release.fits(model):
         raise ValueError(f"{release.path} holds another model than {release.name}: {_kind(model)}.")
     return model
 
@@ -52,6 +54,18 @@ def _kind(model: PreTrainedModel) -> str:
 
 
 def _described(folder: Path, image) -> list[tuple[str, float]]:
-    """What the model that was saved in `folder` says: labels with scores or shares."""
+    """What the model that was saved in `folder` says: labels with scores or shares, of detectors for each object."""
+    if read_config(folder).model_type == GPViTDetectionConfig.model_type:
+        return _detected(folder, image)
     records = describe_picture(load_model(folder, task_of(folder)), load_image_processor(folder), image)
     return [tuple(record.values()) for record in records]
+
+
+@torch.inference_mode()
+def _detected(folder: Path, image) -> list[tuple[str, float]]:
+    model_class, config = class_and_config(folder)
+    image_processor = load_image_processor(folder)
+    outputs = model_class.from_pretrained(folder)(**image_processor(image, return_tensors="pt"))
+    [found] = image_processor.post_process_object_detection(outputs, threshold=0.5)
+    labels, scores = found["labels"].tolist(), found["scores"].tolist()
+    return [(config.id2label[label], score) for label, score in zip(labels, scores, strict=True)]

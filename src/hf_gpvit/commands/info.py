@@ -10,7 +10,7 @@ from ..costs import backbone_parameters, count_costs
 from ..data.image_processors import size_after
 from ..files import printable
 from ..saved_models import class_and_config, presets
-from ..tasks import ImageClassification, find_task, image_processor_for, task_called_by
+from ..tasks import ImageClassification, find_task, image_processor_for
 from .ending import ending_errors, say
 
 
@@ -33,7 +33,7 @@ def run(options: Namespace, prog: str) -> None:
 
 def _kind(model: PreTrainedModel) -> str:
     name = type(model).__name__
-    return name if task_called_by(name) is None else f"{name} with {model.config.num_labels} labels"
+    return f"{name} with {model.config.num_labels} labels" if model.head_names else name
 
 
 def _mib(num_bytes: int) -> str:

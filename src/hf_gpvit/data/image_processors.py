@@ -9,6 +9,7 @@ from typing import Any
 from transformers import BaseImageProcessor, PreTrainedConfig, SegformerImageProcessor, ViTImageProcessor
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
 
+from ..models.image_processing_gpvit_detection import GPViTDetectionImageProcessor
 from .labels import load_label_set
 
 
@@ -17,6 +18,9 @@ CROP_RATIO = {"gpvit": 224 / 256, "hrvit": 0.9}
 # ADE20K: the image is fitted into 512 x 2048, keeping its ratio.
 SEGMENTATION_SIDE = 512
 SEGMENTATION_MAX_RATIO = 4
+# COCO: the shorter side becomes 800 pixels, or the longer one 1333.
+DETECTION_SIDE = 800
+DETECTION_MAX_RATIO = 1333 / 800
 
 # What makes more of a picture, such as 2048x4096 pixels or a line of 16,384, is taken for broken; so is what pads
 # further, since no model here needs padding.
@@ -70,6 +74,22 @@ def fitting_processor(
     return image_processor
 
 
+def detection_processor(
+    config: PreTrainedConfig, image_size: int | tuple[int, int] | None = None
+) -> GPViTDetectionImageProcessor:
+    """Shorter side `image_size`, of two the shorter, by default 800; the longer one at most 1333 / 800 times that.
+
+    Raises:
+        ValueError: The config's `num_channels` aren't 3, or the size is out of range.
+    """
+    _check_channels(config)
+    side = min(_sides(image_size or DETECTION_SIDE))
+    size = {"shortest_edge": side, "longest_edge": int(side * DETECTION_MAX_RATIO)}
+    image_processor = GPViTDetectionImageProcessor(size=size)
+    check_image_processor(image_processor)
+    return image_processor
+
+
 def size_after(image_processor: BaseImageProcessor) -> tuple[int, int]:
     """Height and width of what the image processor makes of a square image."""
     is_cropped = getattr(image_processor, "do_center_crop", False)
@@ -119,6 +139,10 @@ def _check_numbers(field: str, values: Iterable[Any], least: float, greatest: fl
 def _check_config(config: PreTrainedConfig) -> None:
     if config.model_type not in CROP_RATIO:
         raise ValueError(f"model must be of a type in {list(CROP_RATIO)}, got {config.model_type!r}.")
+    _check_channels(config)
+
+
+def _check_channels(config: PreTrainedConfig) -> None:
     if config.num_channels != 3:
         raise ValueError(
             f"num_channels must be 3 where pictures are read, which is in RGB, got {config.num_channels}: make "

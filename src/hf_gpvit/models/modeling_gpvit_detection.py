@@ -415,7 +415,6 @@ def scored_logits(detections: Detections, num_labels: int) -> torch.Tensor:
 
 class GPViTDetectionPreTrainedModel(GPViTAdapterPreTrainedModel):
     config: GPViTDetectionConfig
-    base_model_prefix = "backbone"
     head_names = ("detector",)
 
     def __init__(self, config: GPViTDetectionConfig):
@@ -456,7 +455,8 @@ class GPViTDetectionPreTrainedModel(GPViTAdapterPreTrainedModel):
             found["logits"] = scored_logits(detections, self.config.num_labels)
             found["pred_boxes"] = relative_boxes(detections.boxes, size)
             found["pred_masks"] = masks
-        return found | {"pixel_sizes": torch.tensor([size] * len(pixel_values)), **recorded(outputs)}
+        sizes = torch.tensor([size] * len(pixel_values), device=pixel_values.device)  # for processes to gather
+        return found | {"pixel_sizes": sizes, **recorded(outputs)}
 
     def _targets(self, labels: list[dict[str, torch.Tensor]], pixel_values: torch.Tensor) -> Targets:
         checked = checked_detection_labels(labels, pixel_values, self.config.num_labels, self._learns_masks)
