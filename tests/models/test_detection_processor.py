@@ -299,6 +299,16 @@ def test_polygons_by_the_centres_of_pixels():
         assert np.array_equal(found, expected)
 
 
+def test_polygons_of_many_sides():
+    """Of which more than 255 cross a row within a pixel."""
+    zigzag = [(2 + 0.1 * (index % 2), 1 + 2 * (index % 2)) for index in range(601)]
+    outline = [*zigzag, (6, 1), (6, 3)]
+    found = decode_segmentation([np.array(outline).flatten().tolist()], (5, 8))
+    expected = np.array([[is_inside(x + 0.5, y + 0.5, np.array(outline)) for x in range(8)] for y in range(5)])
+    assert expected.any()
+    assert np.array_equal(found, expected)
+
+
 def test_polygons_of_less_than_a_triangle_are_empty():
     assert not decode_segmentation([[1, 1, 8, 8], [3, 3], []], (9, 9)).any()
 

@@ -50,9 +50,9 @@ def _fill(corners: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     start, step = corners[side], ends[side] - corners[side]
     x = start[:, 0] + step[:, 0] * (rows[row] - start[:, 1]) / step[:, 1]
     first = (x - 0.5).ceil().clamp(0, width).long()  # pixel on the right of the side
-    sides = torch.zeros(height, width + 1, dtype=torch.int32)
-    sides.index_put_((row, first), torch.ones_like(row, dtype=torch.int32), accumulate=True)
-    return sides[:, :width].cumsum(dim=1) % 2 == 1
+    sides = torch.zeros(height, width + 1, dtype=torch.uint8)  # more than 255 overflow, and stay odd or even
+    sides.index_put_((row, first), torch.ones_like(row, dtype=torch.uint8), accumulate=True)
+    return (sides[:, :width].cumsum(dim=1, dtype=torch.uint8) & 1).bool()
 
 
 def _decode_runs(segmentation: Mapping[str, Any], size: tuple[int, int]) -> torch.Tensor:
@@ -92,7 +92,7 @@ def _unpack(text: Iterable[int]) -> list[int]:
 def resize_mask(mask: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """(h, w) -> (height, width), each pixel the one that it falls on."""
     rows, columns = (torch.arange(new) * old // new for new, old in zip(size, mask.shape, strict=True))
-    return mask[rows][:, columns]
+    return mask.index_select(1, columns).index_select(0, rows)
 
 
 def paste_mask(
