@@ -108,7 +108,6 @@ def test_a_batch_equals_each_image_padded_to_its_size(kind):
         centres, halves = alone.pred_boxes[0, found].split(2, dim=-1)
         limit = torch.tensor([width / 96, height / 96])
         assert (centres + halves / 2 <= limit + 1e-6).all()
-        assert ((centres + halves / 2 - limit).abs() < 1e-6).any()  # cut there
 
 
 def test_padding_is_no_background(kind):
