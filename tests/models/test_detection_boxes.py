@@ -27,7 +27,9 @@ from hf_gpvit.models.detection_boxes import (
 from hf_gpvit.models.detection_losses import match_usable
 from hf_gpvit.models.detection_regions import cut_masks, keep_apart, region_features
 from hf_gpvit.models.modeling_gpvit_detection import (
+    Detections,
     RegionDetector,
+    RegionMaskDetector,
     RegionProposals,
     RetinaDetector,
     Scene,
@@ -354,14 +356,14 @@ def test_retina_detections(random):
 
 
 class GivenHead(torch.nn.Module):
-    """A box head that says what it is told."""
+    """A head that says what it is told."""
 
-    def __init__(self, logits, deltas):
+    def __init__(self, *given):
         super().__init__()
-        self.given = logits, deltas
+        self.given = given
 
     def forward(self, regions):
-        return self.given
+        return self.given if len(self.given) > 1 else self.given[0]
 
 
 def test_region_detections(random):
@@ -391,6 +393,26 @@ def test_region_detections(random):
                 compared += 1
                 assert_detections(detections, image, expected)
     assert compared > 40
+
+
+def test_one_region_may_be_several_classes():
+    """As many as can score more than the threshold: the number of candidates is cut to that."""
+    config = small_config("boxes", num_labels=3, score_threshold=0.3)
+    detector = RegionDetector(config).eval()
+    detector.box_head = GivenHead(torch.tensor([[1.0, 1, 1, -2]]), torch.zeros(1, 3, 4))
+    scene = scene_of(config, detector.strides, 32, [[32, 32]])
+    found = detector.detections(scene, torch.tensor([[[4.0, 4, 20, 20]]]), torch.ones(1, 1, dtype=torch.bool))
+    assert found.labels[0, :3].sort().values.tolist() == [0, 1, 2]
+    assert (found.scores > 0).sum() == 3
+
+
+def test_masks_are_of_the_classes_that_are_found():
+    detector = RegionMaskDetector(small_config(num_labels=3)).eval()
+    by_class = torch.arange(12.0).reshape(4, 3, 1, 1).expand(-1, -1, 28, 28)
+    detector.mask_head = GivenHead(by_class)
+    scene = scene_of(detector.config, detector.strides, 32, [[32, 32]] * 2)
+    detections = Detections(torch.zeros(2, 2, 4), torch.zeros(2, 2), torch.tensor([[0, 2], [1, 1]]))
+    assert detector.masks(scene, detections)[:, :, 0, 0].tolist() == [[0, 5], [7, 10]]
 
 
 def test_detections_score_more_than_the_threshold():
@@ -459,3 +481,10 @@ def test_masks_within_boxes(random):
         exact = slow.roi_align(masks[index].astype(float)[None], box, 1.0, 4)[0]
         is_clear = abs(exact - 0.5) > 1e-5
         assert (found[number].numpy() == slow.cut_mask(masks[index], box, 4))[is_clear].all()
+
+
+def test_masks_that_fill_half_of_a_cell():
+    mask = torch.zeros(1, 4, 4)
+    mask[:, :, :2] = 1
+    found = cut_masks(mask, torch.tensor([0]), torch.tensor([[0.0, 0, 4, 4]]), 1)
+    assert found.tolist() == [[[1]]]
