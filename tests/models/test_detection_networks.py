@@ -187,7 +187,7 @@ def test_three_maps_are_those_of_four(backbone):
 # --- heads
 
 
-@pytest.mark.parametrize("extra., ["subsample", "convolution"])
+@pytest.mark.parametrize("extra", ["subsample", "convolution"])
 @torch.no_grad()
 def test_feature_pyramid(extra):
     pyramid = trained(FeaturePyramid([6, 6, 6], 8, extra)).eval()
