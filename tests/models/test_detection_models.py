@@ -102,7 +102,7 @@ def test_a_batch_equals_each_image_padded_to_its_size(kind):
         torch.testing.assert_close(together.pred_boxes[image], alone.pred_boxes[0], rtol=0, atol=1e-5)
         if kind == "masks":
             masks = together.pred_masks[image].sigmoid(), alone.pred_masks[0].sigmoid()
-            torch.testing.assert_close(*masks, rtol=0, atol=1e-5)
+            torch.testing.assert_close(*masks, rtol=0, atol=1e-4)
         found = alone.logits[0].amax(dim=-1).isfinite()
         assert found.any()
         centres, halves = alone.pred_boxes[0, found].split(2, dim=-1)

@@ -353,11 +353,11 @@ class FirstFailure:
     pytest_collectreport = pytest_runtest_logreport
 
 
-def run_tests(code: Path, found: multiprocessing.Queue) -> None:
-    sys.path.insert(0, str(code))
-    arguments = ["-x", "-p", "no:terminal", "-p", "no:cacheprovider", "-k", CHOICE, *TESTS]
-    pytest.main(arguments, plugins=[FirstFailure(found)])
-    found.put(None)
+def run_tests(source: Path, found: multiprocessing.Queue) -> None:
+    sys.path.insert(0, str(source))
+    arguments = ["-x", "-o", "addopts=", "-p", "no:terminal", "-p", "no:cacheprovider", "-k", CHOICE, *TESTS]
+    code = pytest.main(arguments, plugins=[FirstFailure(found)])
+    found.put(None if code == pytest.ExitCode.OK else f"pytest ended with {code!r}")
 
 
 def fails(code: Path) -> str | None:
