@@ -450,8 +450,9 @@ class GPViTDetectionPreTrainedModel(GPViTAdapterPreTrainedModel):
         """What both kinds of models give, by name; `pred_masks` is None where there are none."""
         check_pixel_values(pixel_values, self.config.num_channels)
         size = tuple(pixel_values.shape[-2:])
-        coarsest = len(pixel_values) * math.prod(ceil_div(side, self.detector.coarsest_norm) for side in size)
-        check_batch_statistics(self.detector.pyramid, coarsest, pixel_values)
+        if self.detector.pyramid.training:
+            positions = math.prod(ceil_div(side, self.detector.coarsest_norm) for side in size)
+            check_batch_statistics(self.detector.pyramid, len(pixel_values) * positions, pixel_values)
         image_sizes = checked_image_sizes(pixel_mask, pixel_values)
         targets = None if labels is None else self._targets(labels, pixel_values)
         outputs = self.backbone(pixel_values, **kwargs)
