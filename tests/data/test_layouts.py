@@ -241,6 +241,16 @@ def test_coloured_masks_are_no_class(tmp_path):
         load_folder(tmp_path)
 
 
+@pytest.mark.parametrize("ending", ["_mask", "-GT", "_mask_1"])
+def test_masks_beside_pictures_are_no_pictures(tmp_path, ending):
+    for name in ("benign", "malignant"):
+        for index in range(2):
+            picture(tmp_path / name / f"{index}.png")
+            picture(tmp_path / name / f"{index}{ending}.png", "L")
+    with pytest.raises(ValueError, match=f"masks beside their pictures: benign/0{ending}.png, benign/1{ending}.png"):
+        load_folder(tmp_path)
+
+
 def test_grey_and_coloured_pictures_are_classes(tmp_path):
     """Unless they have the same names and sizes."""
     for index in range(4):

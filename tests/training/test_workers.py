@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -86,7 +85,7 @@ def test_mistakes_of_ours_keep_their_traceback(classification, monkeypatch):
 
 @pytest.fixture
 def kill(monkeypatch):
-    """Kills the newest worker, and waits for torch's signal, which finds the process in the midst of anything."""
+    """Kills the newest worker, of which nothing in the midst of other work must hear: only who waits for a batch."""
     workers, begin = [], batches.DataLoader._get_iterator
 
     def remembering(loader):
@@ -94,25 +93,35 @@ def kill(monkeypatch):
         workers.extend(iterator._workers)
         return iterator
 
-    def killing(*_, **__):
-        os.kill(workers[-1].pid, signal.SIGKILL)
-        time.sleep(10)
+    def killing(value=None):
+        if workers[-1].is_alive():
+            os.kill(workers[-1].pid, signal.SIGKILL)
+            workers[-1].join()
+        return value
 
     monkeypatch.setattr(batches.DataLoader, "_get_iterator", remembering)
     return killing
 
 
 def lost(recipe):
-    with pytest.raises(TrainingStopped, match=r"worker .* lost .*memory.*num_workers=0. .*step-00000002 is kept"):
-        train(replace(recipe, num_workers=1, max_steps=20, eval_steps=3, save_steps=2))
+    with pytest.raises(
+        TrainingStopped, match=r"worker .* lost .*memory.*num_workers=0. .*(step-\d+ is kept|no checkpoint)"
+    ):
+        # of small batches the worker has not made all of an epoch ahead
+        train(replace(recipe, num_workers=1, batch_size=2, max_steps=20, eval_steps=3, save_steps=1))
 
 
-@pytest.mark.slow
 def test_a_worker_is_killed_in_training(classification, monkeypatch, kill):
-    stop_at(monkeypatch, 3, kill)
+    stop_at(monkeypatch, 1, kill)
     lost(classification)
 
 
 def test_a_worker_is_killed_while_evaluating(classification, monkeypatch, kill):
-    monkeypatch.setattr(engine, "evaluate_model", kill)
+    evaluate = engine.evaluate_model
+
+    def evaluating(*args, **kwargs):
+        kill()
+        return evaluate(*args, **kwargs)
+
+    monkeypatch.setattr(engine, "evaluate_model", evaluating)
     lost(classification)

@@ -3,10 +3,8 @@
 """People's own pictures: a folder of class folders, or of images and masks, becomes a dataset."""
 
 import os
-from collections.abc import Callable, Collection, Sequence
-from itertools import permutations
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -16,7 +14,7 @@ from ..extras import import_extra
 from ..files import is_unicode, printable
 from .layouts import EXPECTED, Layout, composed, find_layout, folders_in, layout_error, some, unused_files
 from .mask_folders import MaskCensus, find_pairs, read_class_names
-from .masks import MASK_MODES
+from .mask_lookalikes import masks_among_classes, masks_beside
 from .pictures import UnreadablePictureError, files_below, looked_at, picture_files
 
 
@@ -26,14 +24,6 @@ logger = logging.get_logger(__name__)
 CLASSES_FILE = "classes.json"
 TASKS = ("image-classification", "semantic-segmentation")
 TEST_PART = 0.2
-# How many pictures of two folders are looked at to find out whether the one has masks of the other.
-NUM_COMPARED = 8
-# Folders of images and of masks of all splits are fewer.
-MAX_DIVIDED = 12
-# What stands in the names of folders of masks.
-MASK_WORDS = ("mask", "annot", "label", "segm", "truth", "gt")
-# More of them are no classes.
-MAX_MASK_COLOURS = 256
 
 
 def load_folder(
@@ -177,64 +167,15 @@ def _check_are_classes(root: Path, folder: Path, folders: dict[str, Path], pictu
     direct = any(file.parent == folders[name] for name, files in pictures.items() for file in files)
     if not direct and len(inside) > 1 and len(set(inside)) == 1 and len(inside[0]) > 1:
         raise layout_error(root, f"No pictures in {some(folders.values())}, but class folders: give one of them.")
-    for one, other in _image_and_mask_classes(folders):
-        if _are_masks(pictures[one], pictures[other], _says_masks(other)):
-            names = " and ".join(map(printable, sorted((one, other))))
-            raise layout_error(root, f"{names} in {folder} look like pictures and their masks, not like two classes.")
-
-
-def _image_and_mask_classes(names: Collection[str]) -> list[tuple[str, str]]:
-    """Pairs of folders of which the second may have masks of the first: of more than two, its name must say so."""
-    pairs = list(permutations(names, 2)) if len(names) <= MAX_DIVIDED else []
-    return pairs if len(pairs) == 2 else [pair for pair in pairs if _says_masks(pair[1])]
-
-
-def _says_masks(name: str) -> bool:
-    return any(word in name.casefold() for word in MASK_WORDS)
-
-
-def _are_masks(images: list[Path], masks: list[Path], says_masks: bool) -> bool:
-    """Whether two folders have the same names and sizes, in the one colours and in the other a single channel.
-
-    Where a folder is called one of masks, few colours are as good as a single channel.
-    """
-    pairs = _pairs_by_name(images, masks)
-    looks = (_look, _look_for_colours) if says_masks else (_look,)
-    return len(pairs) > 1 and any(_look_so(pairs[:NUM_COMPARED], look) for look in looks)
-
-
-def _look_so(pairs: list[tuple[Path, Path]], look: Callable[[Image.Image], "_Look"]) -> bool:
-    """Whether these are pictures and their masks, as far as `look` can tell."""
-    try:
-        found = [(looked_at(image, look), looked_at(mask, look)) for image, mask in pairs]
-    except UnreadablePictureError:
-        return False
-    return all(mask.is_mask and not image.is_mask and image.size == mask.size for image, mask in found)
-
-
-def _pairs_by_name(images: list[Path], masks: list[Path]) -> list[tuple[Path, Path]]:
-    """All files in pairs of one name, where masks may have one ending more, such as `_mask`; else none."""
-    by_name, by_longer = ({composed(file.stem): file for file in files} for files in (images, masks))
-    ending, rest = divmod(sum(map(len, by_longer)) - sum(map(len, by_name)), max(len(by_longer), 1))
-    endings = {name[len(name) - ending :] for name in by_longer}
-    by_mask = {name[: len(name) - ending]: file for name, file in by_longer.items()}
-    if rest or ending < 0 or len(endings) > 1 or by_name.keys() != by_mask.keys():
-        return []
-    return [(by_name[name], by_mask[name]) for name in sorted(by_name)]
-
-
-class _Look(NamedTuple):
-    size: tuple[int, int]
-    is_mask: bool
-
-
-def _look(picture: Image.Image) -> _Look:
-    return _Look(picture.size, picture.mode in (*MASK_MODES, "1"))
-
-
-def _look_for_colours(picture: Image.Image) -> _Look:
-    has_few = picture.convert("RGB").getcolors(MAX_MASK_COLOURS) is not None
-    return _Look(picture.size, has_few or _look(picture).is_mask)
+    pair = masks_among_classes(pictures)
+    if pair is not None:
+        names = " and ".join(map(printable, sorted(pair)))
+        raise layout_error(root, f"{names} in {folder} look like pictures and their masks, not like two classes.")
+    beside = [mask.relative_to(root) for files in pictures.values() for mask in masks_beside(files)]
+    if len(beside) > 1:
+        raise layout_error(
+            root, f"There are masks beside their pictures: {some(beside)}; take them out of the classes."
+        )
 
 
 # --- segmentation

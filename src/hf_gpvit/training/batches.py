@@ -4,6 +4,8 @@
 
 import builtins
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from typing import Any
@@ -160,12 +162,25 @@ def batch_size_of_process(recipe: Recipe, num_processes: int) -> int:
 def _batches_of(loader: Iterable[dict[str, torch.Tensor]]) -> Iterator[dict[str, torch.Tensor]]:
     """What a loader gives; errors in its workers are as they would be without workers."""
     try:
-        yield from loader
+        for batch in loader:
+            _leave_lost_workers_to_loaders()
+            yield batch
     except Exception as error:
         plain = _as_without_workers(error)
         if plain is error:
             raise
         raise plain from error
+
+
+def _leave_lost_workers_to_loaders() -> None:
+    """Undoes torch's handler of SIGCHLD, which raises in the midst of anything, where nothing can catch it too.
+
+    A loader that waits looks after its workers every few seconds by itself, and raises where it is asked for a batch.
+    """
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        return
+    if getattr(signal.getsignal(signal.SIGCHLD), "__module__", "").startswith("torch"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _as_without_workers(error: Exception) -> Exception:
@@ -182,5 +197,5 @@ def _as_without_workers(error: Exception) -> Exception:
 
 
 def is_lost_worker(error: Exception) -> bool:
-    """Whether it says that a worker was killed; torch raises that in the midst of anything."""
+    """Whether it says that a worker was killed; before the first batch torch raises that in the midst of anything."""
     return any(text in str(error) for text in _LOST)
