@@ -307,7 +307,6 @@ FAULTS = [
         "logits.take_along_dim(labels * 0, dim=1)",
         "masks of the first class",
     ),
-    (MODEL, " & (detections.scores > 0)[..., None]", "", "scores of nothing"),
     (MODEL, "strides = (8, 16, 32, 64, 128)", "strides = (8, 16, 32, 61, 122)", "strides by division"),
     (MODEL, "detect(clip_boxes(boxes, scene.image_sizes), best", "detect(boxes, best", "detections not clipped"),
     (
