@@ -334,7 +334,7 @@ FAULTS = [
         "is_image.any(dim=1).sum(dim=1), is_image.any(dim=2).sum(dim=1)",
         "mask's sides swapped",
     ),
-    (CONFIG, "4 * 2 ** (third / 3)", "int(4 * 2 ** (third / 3))", "whole octaves"),
+    (CONFIG, "4 * 2 ** (third / 3)", "float(int(4 * 2 ** (third / 3)))", "whole octaves"),
     (CONFIG, "else [8.0]", "else [4.0]", "anchors' side"),
 ]
 
