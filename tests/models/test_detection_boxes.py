@@ -197,6 +197,8 @@ def test_the_detectors_match_as_they_should():
     assert RegionProposals(config).matcher == Matcher(0.7, 0.3, least=0.3)
     assert RegionDetector(config).matcher == Matcher(0.5, 0.5, least=0.5)
     assert RetinaDetector(small_config("retinanet")).matcher == Matcher(0.5, 0.4, least=0.0)
+    assert RegionDetector.strides == (4, 8, 16, 32, 64)
+    assert RetinaDetector.strides == (8, 16, 32, 64, 128)
 
 
 @pytest.mark.parametrize(

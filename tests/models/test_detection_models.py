@@ -84,6 +84,19 @@ def test_detections_are_sorted_and_the_rest_is_nothing(kind):
     assert not outputs.pred_boxes[best == 0].any()
 
 
+def test_what_is_learned_from(kind):
+    """Boxes in pixels, whatever the image's shape, and the parts of the batch that are images."""
+    model, seen = small_detector(kind), []
+    model.detector.register_forward_pre_hook(lambda module, args: seen.extend(args))
+    labels = random_labels((64, 96), 1, 0)
+    labels[0]["boxes"] = torch.tensor([[0.25, 0.5, 0.125, 0.75]])
+    model(images(64, 96), pixel_mask=masks_of((64, 96), (64, 50), (30, 96)), labels=labels)
+    scene, targets = seen
+    assert [boxes.tolist() for boxes in targets.boxes] == [[[18, 8, 30, 56]], []]
+    assert scene.image_sizes.tolist() == [[64, 50], [30, 96]]
+    assert scene.size == (64, 96)
+
+
 # --- batches of several sizes
 
 

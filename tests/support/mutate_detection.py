@@ -307,7 +307,6 @@ FAULTS = [
         "logits.take_along_dim(labels * 0, dim=1)",
         "masks of the first class",
     ),
-    (MODEL, " & (detections.scores > 0)[..., None]", "", "scores of nothing"),
     (MODEL, "strides = (8, 16, 32, 64, 128)", "strides = (8, 16, 32, 61, 122)", "strides by division"),
     (MODEL, "detect(clip_boxes(boxes, scene.image_sizes), best", "detect(boxes, best", "detections not clipped"),
     (
@@ -335,7 +334,7 @@ FAULTS = [
         "is_image.any(dim=1).sum(dim=1), is_image.any(dim=2).sum(dim=1)",
         "mask's sides swapped",
     ),
-    (CONFIG, "4 * 2 ** (third / 3)", "int(4 * 2 ** (third / 3))", "whole octaves"),
+    (CONFIG, "4 * 2 ** (third / 3)", "float(int(4 * 2 ** (third / 3)))", "whole octaves"),
     (CONFIG, "else [8.0]", "else [4.0]", "anchors' side"),
 ]
 

@@ -413,7 +413,7 @@ class RegionMaskDetector(RegionDetector):
 
 def scored_logits(detections: Detections, num_labels: int) -> torch.Tensor:
     """(B, D, num_labels) whose sigmoid is the score at the label and 0 elsewhere."""
-    at_label = nn.functional.one_hot(detections.labels, num_labels).bool() & (detections.scores > 0)[..., None]
+    at_label = nn.functional.one_hot(detections.labels, num_labels).bool()
     return detections.scores.logit()[..., None].expand(at_label.shape).masked_fill(~at_label, -math.inf)
 
 
