@@ -18,9 +18,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.processing_utils import Unpack
 from transformers.utils import auto_docstring
 
-from .compat import capture_outputs, maybe_autocast
+from .compat import capture_outputs, maybe_autocast, sizes_as_tensor
 from .configuration_gpvit_adapter import GPViTAdapterConfig
-from .layers import ConvBNReLU, DropPath, PointwiseLinear, channels_last_pixels
+from .layers import ConvBNReLU, DropPath, PointwiseLinear, channels_last_pixels, crop_map
 from .modeling_gpvit import (
     GPViTBackboneOutput,
     GPViTKwargs,
@@ -81,7 +81,9 @@ class GPViTDeformableAttention(nn.Module):
         """Map (B, h * w, C), offsets (B, N, heads, P, 2), weights (B, N, heads, P) -> (B * heads, C / heads, N)."""
         height, width = grid
         values = values.transpose(1, 2).unflatten(1, (self.num_heads, -1)).flatten(0, 1).unflatten(-1, grid)
-        places = points[None, :, None, None] + offsets / offsets.new_tensor([width, height])
+        places = points[None, :, None, None] + offsets / sizes_as_tensor(
+            (width, height), offsets.dtype, offsets.device
+        )
         places = (2 * places - 1).transpose(1, 2).flatten(0, 1)
         weights = weights.transpose(1, 2).flatten(0, 1)[:, None]
         sampled = F.grid_sample(values, places, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -227,7 +229,9 @@ class GPViTPyramid(nn.Module):
         """Maps (B, C, h, w) by stage, and the map of tokens -> (B, C, h, w) by stage of `config.out_features`."""
         if "stage1" in maps:
             height, width = maps["stage1"].shape[-2:]
-            maps = maps | {"stage1": maps["stage1"] + self.upsampling(maps["stage2"])[..., :height, :width]}
+            upsampled = self.upsampling(maps["stage2"]).permute(0, 2, 3, 1)
+            upsampled = crop_map(upsampled, (height, width)).permute(0, 3, 1, 2)
+            maps = maps | {"stage1": maps["stage1"] + upsampled}
         return {
             stage: norm(maps[stage] + resize_bilinear(tokens, maps[stage].shape[-2:]))
             for stage, norm in self.norms.items()
