@@ -91,10 +91,11 @@ CONVERT = """An official checkpoint becomes a folder that `from_pretrained` and 
     %(prog)s gpvit_l1_in1k_300e.pth gpvit-l1-imagenet --picture cat.png
     %(prog)s gpvit-l1 gpvit-l1-imagenet
 
-An official model's name (gpvit-l1 to gpvit-l4, also with -segformer or -upernet) stands for its file, which is
-downloaded once and kept among torch.hub's checkpoints. Variant, task, head and classes are found in the file, which is
-read without running anything in it. The folder holds config, weights and image processor; it appears whole or not at
-all, and an older one of a model is moved aside. With --picture, the model in it says what it sees.
+An official model's name stands for its file, which is downloaded once and kept among torch.hub's checkpoints: gpvit-l1
+to gpvit-l4, also with -segformer, -upernet, -maskrcnn-1x, -maskrcnn-3x, -retinanet-1x or -retinanet-3x. Variant, task,
+head and classes are found in the file, which is read without running anything in it. The folder holds config, weights
+and image processor; it appears whole or not at all, and an older one of a model is moved aside. With --picture, the
+model in it says what it sees.
 """
 
 

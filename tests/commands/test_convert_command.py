@@ -20,9 +20,11 @@ import hf_gpvit_cli
 from hf_gpvit import GPViTConfig, GPViTForImageClassification, HRViTConfig, HRViTForImageClassification
 from hf_gpvit.commands import convert as convert_command
 from hf_gpvit.conversion import RELEASES, convert_checkpoint
-from hf_gpvit.conversion.releases import release_of
+from hf_gpvit.conversion.releases import RELEASE_BY_NAME
 from hf_gpvit.data import load_label_set
 from hf_gpvit.inference import load_picture, segment
+from hf_gpvit.models.configuration_gpvit_detection import GPViTDetectionConfig
+from hf_gpvit.models.modeling_gpvit_detection import GPViTForInstanceSegmentation, GPViTForObjectDetection
 from official import checkpoint, hrvit_checkpoint
 
 
@@ -143,16 +145,42 @@ def test_averaged_weights_are_asked_for(convert, tmp_path):
 
 
 def test_releases():
-    """Each is found again from a model's config, and only from it."""
+    """Each tells models of its kind from all others."""
+    mask_rcnn = {"detector_type": "mask_rcnn", "num_labels": 80}
+    retinanet = {"detector_type": "retinanet", "num_labels": 80}
     with torch.device("meta"):
-        model = GPViTForImageClassification(GPViTConfig.from_preset("gpvit-l2", num_labels=1000))
-        other = GPViTForImageClassification(GPViTConfig.from_preset("gpvit-l2", num_labels=10))
-        hrvit = HRViTForImageClassification(HRViTConfig.from_preset("hrvit-b1", num_labels=1000))
-    assert release_of(model).value == 83.4
-    assert release_of(other) is None
-    assert release_of(hrvit) is None
-    assert len({(release.variant, release.dataset, release.decode_head_type) for release in RELEASES}) == len(RELEASES)
+        models = {
+            "gpvit-l2": GPViTForImageClassification(GPViTConfig.from_preset("gpvit-l2", num_labels=1000)),
+            "gpvit-l1-maskrcnn": GPViTForInstanceSegmentation(
+                GPViTDetectionConfig.from_preset("gpvit-l1", **mask_rcnn)
+            ),
+            "gpvit-l4-retinanet": GPViTForObjectDetection(GPViTDetectionConfig.from_preset("gpvit-l4", **retinanet)),
+        }
+        others = [
+            GPViTForImageClassification(GPViTConfig.from_preset("gpvit-l2", num_labels=10)),
+            HRViTForImageClassification(HRViTConfig.from_preset("hrvit-b1", num_labels=1000)),
+            GPViTForObjectDetection(GPViTDetectionConfig.from_preset("gpvit-l1", **retinanet | {"num_labels": 3})),
+        ]
+    fitting = {name: [release.name for release in RELEASES if release.fits(models[name])] for name in models}
+    assert fitting == {
+        "gpvit-l2": ["gpvit-l2"],
+        "gpvit-l1-maskrcnn": ["gpvit-l1-maskrcnn-1x", "gpvit-l1-maskrcnn-3x"],
+        "gpvit-l4-retinanet": ["gpvit-l4-retinanet-1x", "gpvit-l4-retinanet-3x"],
+    }
+    assert not any(release.fits(model) for release in RELEASES for model in others)
+    assert len(RELEASE_BY_NAME) == len({release.file for release in RELEASES}) == len(RELEASES) == 28
     assert {release.variant for release in RELEASES} < set(GPViTConfig.presets())
+
+
+def test_releases_of_detectors():
+    """Names, files and figures are those of the paper's Tables 3 and 4."""
+    release = RELEASE_BY_NAME["gpvit-l4-maskrcnn-3x"]
+    assert (release.file, release.dataset) == ("gpvit_l4_maskrcnn_3x.pth", "coco")
+    assert release.figures == {"box AP": 52.1, "mask AP": 45.7}
+    assert RELEASE_BY_NAME["gpvit-l1-retinanet-1x"].figures == {"box AP": 45.8}
+    detectors = [release for release in RELEASES if release.dataset == "coco"]
+    assert len(detectors) == 16
+    assert all(release.file == f"{release.name.replace('-', '_')}.pth" for release in detectors)
 
 
 @pytest.fixture

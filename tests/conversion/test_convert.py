@@ -11,7 +11,9 @@ import torch
 from hf_gpvit import HRViTConfig, HRViTForSemanticSegmentation
 from hf_gpvit.conversion import convert, convert_checkpoint, hrvit
 from hf_gpvit.data import load_label_set
-from official import checkpoint, hrvit_checkpoint
+from hf_gpvit.models.configuration_gpvit_detection import GPViTDetectionConfig
+from hf_gpvit.models.modeling_gpvit_detection import GPViTForInstanceSegmentation, GPViTForObjectDetection
+from official import checkpoint, detector, hrvit_checkpoint
 
 
 OFFICIAL = {
@@ -146,6 +148,96 @@ def test_labels_by_number_of_classes(official_segmentors, num_labels, last):
     assert config.num_labels == num_labels
     assert config.id2label[num_labels - 1] == last
     assert config.label2id[last] == num_labels - 1
+
+
+DETECTORS = {
+    "maskrcnn": (GPViTForInstanceSegmentation, "mask_rcnn"),
+    "retinanet": (GPViTForObjectDetection, "retinanet"),
+}
+
+
+@pytest.fixture(scope="module")
+def official_detectors():
+    return {kind: detector(kind) for kind in DETECTORS}
+
+
+@pytest.mark.parametrize("kind", DETECTORS)
+def test_detectors(kind, official_detectors, tmp_path):
+    """Every value arrives; class, labels and image size are read off the entries, and all else is the preset's."""
+    official_detector = official_detectors[kind]
+    torch.save({"meta": {"CLASSES": ("person",)}, "state_dict": official_detector}, tmp_path / "official.pth")
+    model = convert_checkpoint(tmp_path / "official.pth")
+    cls, detector_type = DETECTORS[kind]
+    assert type(model) is cls and not model.training
+    expected = GPViTDetectionConfig.from_preset(
+        "gpvit-l1", detector_type=detector_type, id2label=load_label_set("coco").id2label
+    )
+    assert model.config.to_dict() == expected.to_dict()
+    assert model.config.label2id["toothbrush"] == 79
+    converted = model.state_dict()
+    assert len(converted) == len(official_detector)
+    assert signatures(converted.values()) == signatures(official_detector.values())
+
+
+def test_the_background_stays_last_and_levels_go_where_they_belong(official_detectors):
+    official = official_detectors["maskrcnn"]
+    converted = convert_checkpoint(official).state_dict()
+    for ours, theirs in {
+        "detector.box_head.classifier.weight": "roi_head.bbox_head.fc_cls.weight",
+        "detector.box_head.deltas.bias": "roi_head.bbox_head.fc_reg.bias",
+        "detector.pyramid.output.3.batch_norm.bias": "neck.fpn_convs.3.bn.bias",
+        "backbone.interactions.3.extractors.2.mlp.convolution.bias": (
+            "backbone.interactions.3.extra_extractors.1.ffn.dwconv.dwconv.bias"
+        ),
+    }.items():
+        assert torch.equal(converted[ours], official[theirs])
+    official = official_detectors["retinanet"]
+    converted = convert_checkpoint(official).state_dict()
+    assert torch.equal(converted["detector.pyramid.extra.0.batch_norm.bias"], official["neck.fpn_convs.3.bn.bias"])
+
+
+def test_detectors_of_other_classes(official_detectors):
+    """Of five classes the box head has six rows, and RetinaNet's classifier nine for each."""
+    state_dict = dict(official_detectors["maskrcnn"])
+    for name, rows in {
+        "roi_head.bbox_head.fc_cls": 6, "roi_head.bbox_head.fc_reg": 20, "roi_head.mask_head.conv_logits": 5
+    }.items():  # fmt: skip
+        for kind in ("weight", "bias"):
+            state_dict[f"{name}.{kind}"] = state_dict[f"{name}.{kind}"][:rows]
+    assert convert_checkpoint(state_dict).config.id2label == {index: f"LABEL_{index}" for index in range(5)}
+    state_dict["roi_head.bbox_head.fc_cls.bias"] = torch.zeros(5)
+    with pytest.raises(ValueError, match=r"fc_cls\.bias \(5,\) for detector\.box_head\.classifier\.bias \(6,\)"):
+        convert_checkpoint(state_dict)
+    state_dict = dict(official_detectors["retinanet"])
+    for kind in ("weight", "bias"):
+        state_dict[f"bbox_head.retina_cls.{kind}"] = state_dict[f"bbox_head.retina_cls.{kind}"][:45]
+    assert convert_checkpoint(state_dict).config.num_labels == 5
+    state_dict["bbox_head.retina_cls.weight"] = torch.zeros(44, 256, 3, 3)
+    with pytest.raises(ValueError, match=r"retina_cls.weight must hold .* \(9 \* classes, ...\), got shape \(44, 256"):
+        convert_checkpoint(state_dict)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda state: {name: value for name, value in state.items() if "mask_head" not in name},
+            r"exactly one of the classifiers \['roi_head.mask_head.conv_logits.weight', 'bbox_head.retina_cls.weight'",
+        ),
+        (
+            lambda state: {name: value for name, value in state.items() if "interactions.2" not in name},
+            "backbone.interactions.2.injector.layer_scale.* and .* more.* unfilled",
+        ),
+        (
+            lambda state: state | {"roi_head.semantic_head.conv.weight": torch.zeros(1)},
+            "'roi_head.semantic_head.conv.weight'. are entries the model does not have",
+        ),
+        (lambda state: state | {"backbone.level_embed": torch.zeros(3, 217)}, r"unknown variant.*\(3, 217\)"),
+    ],
+)
+def test_other_detectors(official_detectors, change, message):
+    with pytest.raises(ValueError, match=message):
+        convert_checkpoint(change(official_detectors["maskrcnn"]))
 
 
 def test_positions_of_another_image_size(official):

@@ -8,10 +8,11 @@ from hf_gpvit.data.labels import LABEL_SETS, load_label_set
 
 
 SEGMENTATION_SETS = ("ade20k", "camvid", "cityscapes")
+SETS_WITH_PALETTE = (*SEGMENTATION_SETS, "coco")
 
 
 @pytest.mark.parametrize(
-    ("name", "num_classes"), [("ade20k", 150), ("camvid", 11), ("cityscapes", 19), ("imagenet-1k", 1000)]
+    ("name", "num_classes"), [("ade20k", 150), ("camvid", 11), ("cityscapes", 19), ("coco", 80), ("imagenet-1k", 1000)]
 )
 def test_number_of_classes(name, num_classes):
     assert len(load_label_set(name)) == num_classes
@@ -48,6 +49,10 @@ def test_id2label_and_label2id_are_inverse(name):
         ("cityscapes", 0, "road"),
         ("cityscapes", 13, "car"),
         ("cityscapes", 18, "bicycle"),
+        ("coco", 0, "person"),
+        ("coco", 11, "stop sign"),  # the 13th of COCO's 91 ids, of which mmdetection leaves out those never used
+        ("coco", 56, "chair"),
+        ("coco", 79, "toothbrush"),
         ("imagenet-1k", 207, "golden retriever"),
         ("imagenet-1k", 281, "tabby"),
     ],
@@ -58,7 +63,7 @@ def test_well_known_classes(name, index, label):
     assert label_set.label2id[label] == index
 
 
-@pytest.mark.parametrize("name", SEGMENTATION_SETS)
+@pytest.mark.parametrize("name", SETS_WITH_PALETTE)
 def test_palette_has_one_rgb_colour_per_class(name):
     label_set = load_label_set(name)
     assert len(label_set.palette) == len(label_set)
@@ -86,14 +91,14 @@ def test_well_known_colours(name, label, color):
 
 def test_colours_are_unique_but_for_one_pair_of_ade20k():
     shared = {}
-    for name in SEGMENTATION_SETS:
+    for name in SETS_WITH_PALETTE:
         label_set = load_label_set(name)
         shared[name] = [
             label
             for label, color in zip(label_set.names, label_set.palette, strict=True)
             if label_set.palette.count(color) > 1
         ]
-    assert shared == {"ade20k": ["road", "skyscraper"], "camvid": [], "cityscapes": []}
+    assert shared == {"ade20k": ["road", "skyscraper"], "camvid": [], "cityscapes": [], "coco": []}
 
 
 def test_classification_set_has_no_palette():

@@ -59,6 +59,32 @@ def hrvit_checkpoint(variant: str, head: str | None = None, num_labels: int = 19
     return trunk | {name: _value(name, tuple(shape)) for name, shape in shapes.items()}
 
 
+def detector(kind: str) -> dict[str, torch.Tensor]:
+    """The official state dict of a detector on GPViT-L1, "maskrcnn" or "retinanet", with such values."""
+    backbone = checkpoint("detection/gpvit_l1_adapter_statedict.json")
+    if kind == "retinanet":  # has no map at stride 4
+        finest = ("backbone.spm.fc1.", "backbone.up.", "backbone.ad_norm1.")
+        backbone = {name: value for name, value in backbone.items() if not name.startswith(finest)}
+    return backbone | checkpoint(f"detection/gpvit_l1_{kind}_heads_statedict.json")
+
+
+def detection_figures(name: str) -> dict[str, torch.Tensor]:
+    """The arrays of a reference file of detectors on GPViT-L1, such as "adapter_128x192": in full, or thinned."""
+    file = REFERENCES / f"detection/gpvit_l1_{name}.npz"
+    if file.exists():
+        return arrays(f"detection/gpvit_l1_{name}.npz")
+    prefix = f"{name}/"
+    thinned = arrays("detection/gpvit_l1.npz")
+    return {key.removeprefix(prefix): value for key, value in thinned.items() if key.startswith(prefix)}
+
+
+def worst_difference(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    """Of a tensor from its reference, which may be thinned: every 37th value."""
+    flat = actual.detach().flatten()
+    flat = flat if expected.numel() == flat.numel() else flat[::37]
+    return (flat - expected.flatten()).abs().max().item()
+
+
 def image(batch: int, height: int, width: int) -> torch.Tensor:
     """The white noise that the reference figures belong to."""
     return torch.from_numpy(np.random.RandomState(0).randn(batch, 3, height, width).astype(np.float32))
@@ -80,7 +106,7 @@ def _value(name: str, shape: tuple[int, ...]) -> torch.Tensor:
         value = 0.5 + random.rand(*shape)
     elif name.endswith("running_mean"):
         value = 0.1 * random.randn(*shape)
-    elif name.endswith(("pos_embed", "group_token")):
+    elif name.endswith(("pos_embed", "group_token", "gamma", "level_embed")):
         value = 0.5 * random.randn(*shape)
     elif len(shape) == 1:
         value = 1 + 0.1 * random.randn(*shape) if name.endswith(".weight") else 0.05 * random.randn(*shape)

@@ -9,7 +9,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from ..conversion import convert_checkpoint
-from ..conversion.releases import RELEASE_BY_NAME, Release, release_of
+from ..conversion.releases import RELEASE_BY_NAME, Release
 from ..data import image_processor_for
 from ..files import atomic_folder, check_replaceable, printable
 from ..hub.folders import model_files
@@ -33,15 +33,15 @@ def run(options: Namespace, prog: str) -> None:
         found = [] if image is None else _described(folder, image)
     say(f"{printable(os.path.join(options.output_dir, ''))}: {_kind(model)}")
     if release is not None:
-        told = f"{release.metric} {release.value} % on {release.dataset}, {release.license}"
-        say(f"as published, {release.variant} has {told}")
+        figures = " and ".join(f"{metric} {value} %" for metric, value in release.figures.items())
+        say(f"as published, {release.name} has {figures} on {release.dataset}, {release.license}")
     for label, value in found:
         say(f"{value:7.1%}  {printable(label)}")
 
 
 def _official(release: Release, ema: bool) -> PreTrainedModel:
     model = convert_checkpoint(release.load(), ema)
-    if release_of(model) != release:
+    if not release.fits(model):
         raise ValueError(f"{release.path} holds another model than {release.name}: {_kind(model)}.")
     return model
 

@@ -12,11 +12,11 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..data.labels import load_label_set
-from . import gpvit, heads, hrvit
+from . import gpvit, gpvit_detection, heads, hrvit
 from .checkpoints import read_state_dict
 
 
-FAMILIES = (gpvit, hrvit)
+FAMILIES = (gpvit_detection, gpvit, hrvit)  # a detector has the entries of a trunk too
 # Names that a message has room for.
 _NUM_SHOWN = 3
 
@@ -24,9 +24,10 @@ _NUM_SHOWN = 3
 def convert_checkpoint(checkpoint: str | PathLike | Mapping[str, Any], ema: bool = False) -> PreTrainedModel:
     """Turns an official checkpoint into our model.
 
-    Family, variant, task, decode head, classes and image size are read off the entries' names and shapes. Classifiers
-    of 1000 classes get ImageNet's labels; segmentors of 150, 19 and 11 those of ADE20K, Cityscapes and CamVid. What
-    no entry shows is as published: HRViT-b3 has attention stripes of width 9 with the 19 classes of Cityscapes.
+    Family, variant, task, kind of head, classes and image size are read off the entries' names and shapes. Classifiers
+    of 1000 classes get ImageNet's labels; segmentors of 150, 19 and 11 those of ADE20K, Cityscapes and CamVid;
+    detectors of 80 those of COCO. What no entry shows is as published: HRViT-b3 has attention stripes of width 9 with
+    the 19 classes of Cityscapes.
 
     Args:
         checkpoint: Path of an official file, or what it holds: a state dict, or a dict with one under `state_dict`
@@ -37,7 +38,8 @@ def convert_checkpoint(checkpoint: str | PathLike | Mapping[str, Any], ema: bool
             with a warning if there is one.
 
     Returns:
-        `...ForImageClassification` or `...ForSemanticSegmentation`, float32, in eval mode.
+        `...ForImageClassification`, `...ForSemanticSegmentation`, `GPViTForInstanceSegmentation` (Mask R-CNN) or
+        `GPViTForObjectDetection` (RetinaNet), float32, in eval mode.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -49,7 +51,7 @@ def convert_checkpoint(checkpoint: str | PathLike | Mapping[str, Any], ema: bool
     task = _task(family, state_dict)
     config = _config(family, task, state_dict)
     model = family.MODEL_CLASSES[task](config)
-    rules = family.NAMES + heads.NAMES.get(_decode_head_type(state_dict), [])
+    rules = family.NAMES[task] + heads.NAMES.get(_decode_head_type(state_dict), [])
     model.load_state_dict(_converted(state_dict, rules, model.state_dict()))
     return model.eval()
 
@@ -69,13 +71,8 @@ def _signature(family, state_dict: Mapping[str, torch.Tensor]) -> str | None:
     return next((name for name in family.SIGNATURE[0] if name in state_dict), None)
 
 
-def _classifiers(family) -> dict[str, str]:
-    """The entry that holds the classifier's weight, for each task."""
-    return {"image-classification": family.CLASSIFIER, "semantic-segmentation": heads.CLASSIFIER}
-
-
 def _task(family, state_dict: Mapping[str, torch.Tensor]) -> str:
-    classifiers = _classifiers(family)
+    classifiers = {task: classifier.entry for task, classifier in family.CLASSIFIERS.items()}
     tasks = [task for task, classifier in classifiers.items() if classifier in state_dict]
     if len(tasks) != 1:
         raise ValueError(
@@ -88,7 +85,7 @@ def _task(family, state_dict: Mapping[str, torch.Tensor]) -> str:
 def _config(family, task: str, state_dict: Mapping[str, torch.Tensor]) -> PreTrainedConfig:
     preset = _preset(family, state_dict)
     fields = {} if family.POSITIONS is None else {"image_size": _image_size(family, state_dict)}
-    num_labels = _num_labels(_classifiers(family)[task], state_dict)
+    num_labels = _num_labels(family.CLASSIFIERS[task], state_dict)
     if (task, num_labels) in heads.LABEL_SETS:
         fields["id2label"] = load_label_set(heads.LABEL_SETS[task, num_labels]).id2label
     else:
@@ -96,8 +93,7 @@ def _config(family, task: str, state_dict: Mapping[str, torch.Tensor]) -> PreTra
     decode_head_type = _decode_head_type(state_dict)
     if decode_head_type is not None:
         fields["decode_head_type"] = decode_head_type
-        fields |= family.SEGMENTATION_FIELDS[preset]
-        fields |= family.SEGMENTATION_FIELDS_BY_CLASSES.get((preset, num_labels), {})
+    fields |= family.FIELDS.get((task, preset), {}) | family.FIELDS.get((task, preset, num_labels), {})
     return family.CONFIG_CLASS.from_preset(preset, **fields)
 
 
@@ -112,11 +108,14 @@ def _preset(family, state_dict: Mapping[str, torch.Tensor]) -> str:
     return family.PRESET_BY_SIZE[size]
 
 
-def _num_labels(name: str, state_dict: Mapping[str, torch.Tensor]) -> int:
-    shape = tuple(state_dict[name].shape)
-    if not shape or shape[0] < 1:
-        raise ValueError(f"{name} must hold the weights of at least one class, (classes, ...), got shape {shape}.")
-    return shape[0]
+def _num_labels(classifier: heads.Classifier, state_dict: Mapping[str, torch.Tensor]) -> int:
+    shape, rows = tuple(state_dict[classifier.entry].shape), classifier.rows_per_class
+    if not shape or shape[0] < 1 or shape[0] % rows:
+        expected = "(classes, ...)" if rows == 1 else f"({rows} * classes, ...)"
+        raise ValueError(
+            f"{classifier.entry} must hold the weights of at least one class, {expected}, got shape {shape}."
+        )
+    return shape[0] // rows
 
 
 def _image_size(family, state_dict: Mapping[str, torch.Tensor]) -> int:
@@ -129,7 +128,7 @@ def _image_size(family, state_dict: Mapping[str, torch.Tensor]) -> int:
 
 def _decode_head_type(state_dict: Mapping[str, torch.Tensor]) -> str | None:
     """The decode head's type; None where there is no decode head."""
-    if heads.CLASSIFIER not in state_dict:
+    if heads.CLASSIFIER.entry not in state_dict:
         return None
     for decode_head_type, signature in heads.HEAD_SIGNATURE.items():
         if signature in state_dict:

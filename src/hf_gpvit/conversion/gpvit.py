@@ -4,7 +4,8 @@
 
 from ..models.configuration_gpvit import GPViTConfig
 from ..models.modeling_gpvit import GPViTForImageClassification, GPViTForSemanticSegmentation
-from .heads import BATCH_NORM_ENTRY
+from . import heads
+from .heads import BATCH_NORM_ENTRY, Classifier
 
 
 CONFIG_CLASS = GPViTConfig
@@ -14,25 +15,27 @@ MODEL_CLASSES = {
 }
 
 # The entry that every checkpoint of the family has, under one of these names, the axis of its shape that tells
-# variants apart, the pixels per side of a stored position, and the entry that holds the classifier's weight.
+# variants apart, the pixels per side of a stored position, and what holds the classifier's weight for each task.
 SIGNATURE = (("backbone.pos_embed",), -1)
 PRESET_BY_SIZE = {216: "gpvit-l1", 348: "gpvit-l2", 432: "gpvit-l3", 624: "gpvit-l4"}
 POSITIONS = ("backbone.pos_embed", 8)
-CLASSIFIER = "head.fc.weight"
-
-# What segmentors are trained with, and what else for a number of classes.
-SEGMENTATION_FIELDS = {
-    "gpvit-l1": {"drop_path_rate": 0.1},
-    "gpvit-l2": {"drop_path_rate": 0.1},
-    "gpvit-l3": {"drop_path_rate": 0.2},
-    "gpvit-l4": {"drop_path_rate": 0.2},
+CLASSIFIERS = {
+    "image-classification": Classifier("head.fc.weight"),
+    "semantic-segmentation": heads.CLASSIFIER,
 }
-SEGMENTATION_FIELDS_BY_CLASSES = {}
+
+# What no entry shows of models for a task.
+FIELDS = {
+    ("semantic-segmentation", "gpvit-l1"): {"drop_path_rate": 0.1},
+    ("semantic-segmentation", "gpvit-l2"): {"drop_path_rate": 0.1},
+    ("semantic-segmentation", "gpvit-l3"): {"drop_path_rate": 0.2},
+    ("semantic-segmentation", "gpvit-l4"): {"drop_path_rate": 0.2},
+}
 
 # (pattern of the whole official name, our name); exactly one pattern matches each entry.
 _LAYER = r"backbone\.layers\.(\d+)\."
 _PROPAGATION = r"gpvit.layers.\1.propagation."
-NAMES = [
+_NAMES = [
     (r"backbone\.pos_embed", r"gpvit.embeddings.position_embeddings"),
     (r"backbone\.patch_embed\.stem\.0\.weight", r"gpvit.embeddings.stem.0.convolution.weight"),
     (r"backbone\.patch_embed\.stem\.1\." + BATCH_NORM_ENTRY, r"gpvit.embeddings.stem.0.batch_norm.\1"),
@@ -86,3 +89,4 @@ NAMES = [
     (r"decode_head\.convs\.(\d+)\.conv\.weight", r"decode_head.levels.\1.convolution.weight"),
     (r"decode_head\.convs\.(\d+)\.bn\." + BATCH_NORM_ENTRY, r"decode_head.levels.\1.batch_norm.\2"),
 ]
+NAMES = dict.fromkeys(CLASSIFIERS, _NAMES)

@@ -2,9 +2,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Official GPViT detectors: their names in ours. Data only."""
 
+from ..models.configuration_gpvit_detection import GPViTDetectionConfig
+from ..models.modeling_gpvit_detection import GPViTForInstanceSegmentation, GPViTForObjectDetection
 from . import gpvit
-from .heads import BATCH_NORM_ENTRY
+from .heads import BATCH_NORM_ENTRY, Classifier
 
+
+CONFIG_CLASS = GPViTDetectionConfig
+MODEL_CLASSES = {
+    "instance-segmentation": GPViTForInstanceSegmentation,
+    "object-detection": GPViTForObjectDetection,
+}
+
+# As for GPViT's other models; the entry that shows the family is of the adapter.
+SIGNATURE = (("backbone.level_embed",), -1)
+PRESET_BY_SIZE = gpvit.PRESET_BY_SIZE
+POSITIONS = gpvit.POSITIONS
+CLASSIFIERS = {
+    "instance-segmentation": Classifier("roi_head.mask_head.conv_logits.weight"),
+    "object-detection": Classifier("bbox_head.retina_cls.weight", rows_per_class=9),  # one for each anchor of a cell
+}
+_DETECTORS = {"instance-segmentation": "mask_rcnn", "object-detection": "retinanet"}
+FIELDS = {
+    (task, preset): {"detector_type": detector_type}
+    for task, detector_type in _DETECTORS.items()
+    for preset in PRESET_BY_SIZE.values()
+}
 
 # (pattern of the whole official name, our name); exactly one pattern matches each entry.
 _INTERACTION = r"backbone\.interactions\.(\d+)\."
@@ -33,7 +56,7 @@ _EXTRACTOR = [
 ADAPTER_NAMES = [
     *(
         (pattern, "backbone." + name)
-        for pattern, name in gpvit.NAMES
+        for pattern, name in gpvit.NAMES["image-classification"]
         if name.startswith(("gpvit.embed", "gpvit.layers"))
     ),
     (r"backbone\.level_embed", r"backbone.level_embeddings"),
@@ -119,3 +142,5 @@ RETINANET_NAMES = [
     (r"bbox_head\.retina_cls\.(weight|bias)", r"detector.head.classifier.\1"),
     (r"bbox_head\.retina_reg\.(weight|bias)", r"detector.head.deltas.\1"),
 ]
+
+NAMES = {"instance-segmentation": MASK_RCNN_NAMES, "object-detection": RETINANET_NAMES}

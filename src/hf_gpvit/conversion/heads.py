@@ -1,9 +1,23 @@
 # Copyright 2026 The hf-gpvit authors
 # SPDX-License-Identifier: Apache-2.0
-"""Decode heads of official segmentors (mmsegmentation names) in ours. Data only."""
+"""Decode heads of official segmentors (mmsegmentation names) in ours, and which label set they have. Data only."""
 
-# The entry that holds the pixel classifier's weight, and so the number of classes.
-CLASSIFIER = "decode_head.conv_seg.weight"
+from typing import NamedTuple
+
+
+class Classifier(NamedTuple):
+    """What shows an official model's task and number of classes.
+
+    Attributes:
+        entry: Name of the entry that holds the classifier's weight, (rows, ...).
+        rows_per_class: How many of its rows belong to each class.
+    """
+
+    entry: str
+    rows_per_class: int = 1
+
+
+CLASSIFIER = Classifier("decode_head.conv_seg.weight")
 
 # The entry that only this head has.
 HEAD_SIGNATURE = {
@@ -32,4 +46,6 @@ LABEL_SETS = {
     ("semantic-segmentation", 150): "ade20k",
     ("semantic-segmentation", 19): "cityscapes",
     ("semantic-segmentation", 11): "camvid",
+    ("instance-segmentation", 80): "coco",
+    ("object-detection", 80): "coco",
 }

@@ -4,7 +4,8 @@
 
 from ..models.configuration_hrvit import HRViTConfig
 from ..models.modeling_hrvit import HRViTForImageClassification, HRViTForSemanticSegmentation
-from .heads import BATCH_NORM_ENTRY
+from . import heads
+from .heads import BATCH_NORM_ENTRY, Classifier
 
 
 CONFIG_CLASS = HRViTConfig
@@ -18,17 +19,18 @@ MODEL_CLASSES = {
 SIGNATURE = (("features.1.patch_embed.0.proj.0.weight", "backbone.features.1.patch_embed.0.proj.0.weight"), 0)
 PRESET_BY_SIZE = {32: "hrvit-b1", 48: "hrvit-b2", 64: "hrvit-b3"}
 POSITIONS = None
-CLASSIFIER = "head.classifier.weight"
-
-# What segmentors are trained with, and what else for a number of classes: 19 is Cityscapes.
-SEGMENTATION_FIELDS = {
-    "hrvit-b1": {"drop_path_rate": 0.1},
-    "hrvit-b2": {"drop_path_rate": 0.2},
-    "hrvit-b3": {"drop_path_rate": 0.3},
+CLASSIFIERS = {
+    "image-classification": Classifier("head.classifier.weight"),
+    "semantic-segmentation": heads.CLASSIFIER,
 }
-SEGMENTATION_FIELDS_BY_CLASSES = {
-    ("hrvit-b1", 19): {"drop_path_rate": 0.15},
-    ("hrvit-b3", 19): {"stripe_widths": [1, 2, 9, 9]},
+
+# What no entry shows of models for a task, and what else of those with a number of classes: 19 is Cityscapes.
+FIELDS = {
+    ("semantic-segmentation", "hrvit-b1"): {"drop_path_rate": 0.1},
+    ("semantic-segmentation", "hrvit-b1", 19): {"drop_path_rate": 0.15},
+    ("semantic-segmentation", "hrvit-b2"): {"drop_path_rate": 0.2},
+    ("semantic-segmentation", "hrvit-b3"): {"drop_path_rate": 0.3},
+    ("semantic-segmentation", "hrvit-b3", 19): {"stripe_widths": [1, 2, 9, 9]},
 }
 
 _TRUNK = r"(?:backbone\.)?"
@@ -90,7 +92,7 @@ _CLASSIFIER = [
 
 # (pattern of the whole official name, our name); exactly one pattern matches each entry. The official list of
 # features holds a fusion layer at each even place and the branches that follow it at the next.
-NAMES = [
+_NAMES = [
     *((_TRUNK + pattern, name) for pattern, name in _STEM),
     *(
         (
@@ -110,3 +112,4 @@ NAMES = [
     *_CLASSIFIER,
     (r"decode_head\.convs\.(\d+)\.conv\.(weight|bias)", r"decode_head.levels.\1.\2"),
 ]
+NAMES = dict.fromkeys(CLASSIFIERS, _NAMES)

@@ -13,6 +13,7 @@ from .checkpoints import load_file
 from .gpvit import PRESET_BY_SIZE
 
 
+NUM_LABELS = {"imagenet-1k": 1000, "ade20k": 150, "coco": 80}
 _FOLDER = "https://github.com/ChenhongyiYang/GPViT/releases/download/v0.0.1"
 
 
@@ -23,29 +24,35 @@ class Release:
     Attributes:
         variant: Name of the preset.
         dataset: What it was trained for; a key of the label sets.
-        decode_head_type: Of a segmentor, as in the config; None of a classifier.
-        metric: Name of what was measured, in percent.
-        value: The published figure.
+        head: "segformer" or "upernet" of a segmentor, "maskrcnn" or "retinanet" of a detector; None of a classifier.
+        figures: The published figures, in percent, by the names of what was measured.
         file: Its name among the official downloads.
+        schedule: How long a detector was trained: "1x" is 12 epochs, "3x" 36 at several scales.
         license: SPDX name of the licence of the weights.
     """
 
     variant: str
     dataset: str
-    decode_head_type: str | None
-    metric: str
-    value: float
+    head: str | None
+    figures: dict[str, float]
     file: str
+    schedule: str | None = None
     license: str = "Apache-2.0"
 
     @property
     def name(self) -> str:
-        """Such as "gpvit-l1" of a classifier, "gpvit-l1-upernet" of a segmentor."""
-        return "-".join(filter(None, (self.variant, self.decode_head_type)))
+        """Such as "gpvit-l1" of a classifier, "gpvit-l1-upernet" of a segmentor, "gpvit-l1-maskrcnn-3x"."""
+        return "-".join(filter(None, (self.variant, self.head, self.schedule)))
 
-    @property
-    def task(self) -> str:
-        return "image-classification" if self.decode_head_type is None else "semantic-segmentation"
+    def fits(self, model: PreTrainedModel) -> bool:
+        """Whether a model has this variant, head and number of classes: schedules can't be told apart."""
+        config = model.config
+        is_own = config.model_type in ("gpvit", "gpvit_detection")
+        return is_own and (self.variant, self.head, NUM_LABELS[self.dataset]) == (
+            PRESET_BY_SIZE.get(config.hidden_size),
+            _head(model),
+            config.num_labels,
+        )
 
     @property
     def url(self) -> str:
@@ -81,30 +88,43 @@ class Release:
 
 
 # The tables in the README of https://github.com/ChenhongyiYang/GPViT link these files, but for L2's classifier, whose
-# row links L3's file: that name follows the pattern of the others.
+# row links L3's file: that name follows the pattern of the others. Figures are those of the paper (Tables 2 to 5).
 RELEASES = (
-    Release("gpvit-l1", "imagenet-1k", None, "top-1 accuracy", 80.5, "gpvit_l1_in1k_300e.pth"),
-    Release("gpvit-l2", "imagenet-1k", None, "top-1 accuracy", 83.4, "gpvit_l2_in1k_300e.pth"),
-    Release("gpvit-l3", "imagenet-1k", None, "top-1 accuracy", 84.1, "gpvit_l3_in1k_300e.pth"),
-    Release("gpvit-l4", "imagenet-1k", None, "top-1 accuracy", 84.3, "gpvit_l4_in1k_300e.pth"),
-    Release("gpvit-l1", "ade20k", "segformer", "mIoU", 46.9, "gpvit_l1_segformer.pth"),
-    Release("gpvit-l2", "ade20k", "segformer", "mIoU", 49.2, "gpvit_l2_segformer.pth"),
-    Release("gpvit-l3", "ade20k", "segformer", "mIoU", 50.8, "gpvit_l3_segformer.pth"),
-    Release("gpvit-l4", "ade20k", "segformer", "mIoU", 51.3, "gpvit_l4_segformer.pth"),
-    Release("gpvit-l1", "ade20k", "upernet", "mIoU", 49.1, "gpvit_l1_upernet.pth"),
-    Release("gpvit-l2", "ade20k", "upernet", "mIoU", 50.2, "gpvit_l2_upernet.pth"),
-    Release("gpvit-l3", "ade20k", "upernet", "mIoU", 51.7, "gpvit_l3_upernet.pth"),
-    Release("gpvit-l4", "ade20k", "upernet", "mIoU", 52.5, "gpvit_l4_upernet.pth"),
+    Release("gpvit-l1", "imagenet-1k", None, {"top-1 accuracy": 80.5}, "gpvit_l1_in1k_300e.pth"),
+    Release("gpvit-l2", "imagenet-1k", None, {"top-1 accuracy": 83.4}, "gpvit_l2_in1k_300e.pth"),
+    Release("gpvit-l3", "imagenet-1k", None, {"top-1 accuracy": 84.1}, "gpvit_l3_in1k_300e.pth"),
+    Release("gpvit-l4", "imagenet-1k", None, {"top-1 accuracy": 84.3}, "gpvit_l4_in1k_300e.pth"),
+    Release("gpvit-l1", "ade20k", "segformer", {"mIoU": 46.9}, "gpvit_l1_segformer.pth"),
+    Release("gpvit-l2", "ade20k", "segformer", {"mIoU": 49.2}, "gpvit_l2_segformer.pth"),
+    Release("gpvit-l3", "ade20k", "segformer", {"mIoU": 50.8}, "gpvit_l3_segformer.pth"),
+    Release("gpvit-l4", "ade20k", "segformer", {"mIoU": 51.3}, "gpvit_l4_segformer.pth"),
+    Release("gpvit-l1", "ade20k", "upernet", {"mIoU": 49.1}, "gpvit_l1_upernet.pth"),
+    Release("gpvit-l2", "ade20k", "upernet", {"mIoU": 50.2}, "gpvit_l2_upernet.pth"),
+    Release("gpvit-l3", "ade20k", "upernet", {"mIoU": 51.7}, "gpvit_l3_upernet.pth"),
+    Release("gpvit-l4", "ade20k", "upernet", {"mIoU": 52.5}, "gpvit_l4_upernet.pth"),
+    Release("gpvit-l1", "coco", "maskrcnn", {"box AP": 48.1, "mask AP": 42.7}, "gpvit_l1_maskrcnn_1x.pth", "1x"),
+    Release("gpvit-l2", "coco", "maskrcnn", {"box AP": 49.9, "mask AP": 43.9}, "gpvit_l2_maskrcnn_1x.pth", "1x"),
+    Release("gpvit-l3", "coco", "maskrcnn", {"box AP": 50.4, "mask AP": 44.4}, "gpvit_l3_maskrcnn_1x.pth", "1x"),
+    Release("gpvit-l4", "coco", "maskrcnn", {"box AP": 51.0, "mask AP": 45.0}, "gpvit_l4_maskrcnn_1x.pth", "1x"),
+    Release("gpvit-l1", "coco", "maskrcnn", {"box AP": 50.2, "mask AP": 44.3}, "gpvit_l1_maskrcnn_3x.pth", "3x"),
+    Release("gpvit-l2", "coco", "maskrcnn", {"box AP": 51.4, "mask AP": 45.1}, "gpvit_l2_maskrcnn_3x.pth", "3x"),
+    Release("gpvit-l3", "coco", "maskrcnn", {"box AP": 51.6, "mask AP": 45.2}, "gpvit_l3_maskrcnn_3x.pth", "3x"),
+    Release("gpvit-l4", "coco", "maskrcnn", {"box AP": 52.1, "mask AP": 45.7}, "gpvit_l4_maskrcnn_3x.pth", "3x"),
+    Release("gpvit-l1", "coco", "retinanet", {"box AP": 45.8}, "gpvit_l1_retinanet_1x.pth", "1x"),
+    Release("gpvit-l2", "coco", "retinanet", {"box AP": 48.0}, "gpvit_l2_retinanet_1x.pth", "1x"),
+    Release("gpvit-l3", "coco", "retinanet", {"box AP": 48.3}, "gpvit_l3_retinanet_1x.pth", "1x"),
+    Release("gpvit-l4", "coco", "retinanet", {"box AP": 48.7}, "gpvit_l4_retinanet_1x.pth", "1x"),
+    Release("gpvit-l1", "coco", "retinanet", {"box AP": 48.1}, "gpvit_l1_retinanet_3x.pth", "3x"),
+    Release("gpvit-l2", "coco", "retinanet", {"box AP": 49.0}, "gpvit_l2_retinanet_3x.pth", "3x"),
+    Release("gpvit-l3", "coco", "retinanet", {"box AP": 49.4}, "gpvit_l3_retinanet_3x.pth", "3x"),
+    Release("gpvit-l4", "coco", "retinanet", {"box AP": 49.8}, "gpvit_l4_retinanet_3x.pth", "3x"),
 )
 RELEASE_BY_NAME = {release.name: release for release in RELEASES}
 
 
-def release_of(model: PreTrainedModel) -> Release | None:
-    """The official model that has this variant, task, head and number of classes, or None."""
+def _head(model: PreTrainedModel) -> str | None:
+    """As `Release.head`."""
     config = model.config
-    if config.model_type != "gpvit":
-        return None
-    kind = (PRESET_BY_SIZE.get(config.hidden_size), config.decode_head_type if hasattr(model, "decode_head") else None)
-    dataset = {1000: "imagenet-1k", 150: "ade20k"}.get(config.num_labels)
-    releases = (each for each in RELEASES if (each.variant, each.decode_head_type, each.dataset) == (*kind, dataset))
-    return next(releases, None)
+    if config.model_type == "gpvit_detection":
+        return config.detector_type.replace("_", "")
+    return config.decode_head_type if hasattr(model, "decode_head") else None

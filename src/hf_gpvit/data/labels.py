@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 
-LABEL_SETS = ("ade20k", "camvid", "cityscapes", "imagenet-1k")
+LABEL_SETS = ("ade20k", "camvid", "cityscapes", "coco", "imagenet-1k")
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ _CONES_TO_OKLAB = np.array([[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506]
 _GROUP_PANEL_HEIGHT = 256
 # Of a legend: with more entries, or longer ones, it would be too wide to be saved.
 _MAX_ENTRIES, _MAX_NAME_LENGTH = 256, 60
-_LABEL_SETS_WITH_PALETTE = ("ade20k", "camvid", "cityscapes")
+_LABEL_SETS_WITH_PALETTE = ("ade20k", "camvid", "cityscapes", "coco")
 
 
 def color_palette(num_labels: int, palette: Sequence[Sequence[int]] | np.ndarray | None = None) -> np.ndarray:

@@ -2,16 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration of the pyramid that GPViT and a ViT-Adapter make for detectors."""
 
+from copy import deepcopy
+from dataclasses import fields
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
 
 from .configuration_base import MAX_NUMBER, MAX_WIDTH
 from .configuration_gpvit import GPViTConfig
 
 
-# Of a classifier's folder, whose stages are layers.
-_STAGE_FIELDS = ("stage_names", "out_features", "out_indices", "_out_features", "_out_indices")
+STAGE_FIELDS = ("stage_names", "out_features", "out_indices", "_out_features", "_out_indices")
+
+# Of the configs whose files any of them reads.
+RELATED_TYPES = ("gpvit", "gpvit_adapter", "gpvit_detection")
 
 _NANO = {
     "num_deformable_heads": 4,
@@ -32,8 +37,9 @@ def adapter_presets() -> dict[str, dict[str, Any]]:
 class GPViTAdapterConfig(GPViTConfig):
     """Configuration of [`GPViTAdapterBackbone`]: GPViT with a ViT-Adapter (https://arxiv.org/abs/2205.08534).
 
-    The fields are those of [`GPViTConfig`], so that the folder of a classifier will do, and these. The stages are
-    `"stage1"` to `"stage4"`, maps at strides 4, 8, 16 and 32.
+    The fields are those of [`GPViTConfig`], and these. The stages are `"stage1"` to `"stage4"`, maps at strides 4, 8,
+    16 and 32. The folder of any other GPViT model will do too; what its file lacks is as in the preset with as many
+    channels and layers, where there is one.
 
     Args:
         interaction_indexes (`list[list[int]]`, *optional*):
@@ -72,10 +78,36 @@ class GPViTAdapterConfig(GPViTConfig):
     layer_scale_init_value: float | int = 0.0
 
     @classmethod
+    def get_config_dict(cls, *args, **kwargs):
+        config_dict, kwargs = super().get_config_dict(*args, **kwargs)
+        return cls._as_own(config_dict), kwargs
+
+    @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
-        if config_dict.get("model_type") == GPViTConfig.model_type:
-            config_dict = {name: value for name, value in config_dict.items() if name not in _STAGE_FIELDS}
-        return super().from_dict(config_dict, **kwargs)
+        # what is chosen goes in at once, since other fields follow from it and are checked with it
+        own = {field.name for field in fields(cls)} - {field.name for field in fields(PreTrainedConfig)}
+        chosen = {name: value for name, value in kwargs.items() if name in own}
+        return super().from_dict(cls._as_own(config_dict) | chosen, **kwargs)
+
+    @classmethod
+    def _as_own(cls, config_dict: dict[str, Any]) -> dict[str, Any]:
+        """The file of a related model as one of this type."""
+        model_type = config_dict.get("model_type")
+        if model_type == cls.model_type or model_type not in RELATED_TYPES:
+            return config_dict
+        # the stages of a classifier are layers
+        foreign = ("auto_map", *(STAGE_FIELDS if model_type == GPViTConfig.model_type else ()))
+        kept = {name: value for name, value in config_dict.items() if name not in foreign}
+        return cls._like_preset(kept) | kept | {"model_type": cls.model_type}
+
+    @classmethod
+    def _like_preset(cls, config_dict: dict[str, Any]) -> dict[str, Any]:
+        """Fields of the preset with as many channels and layers; none where there is no such preset."""
+        size = [config_dict.get(name, getattr(cls, name)) for name in ("hidden_size", "num_hidden_layers")]
+        for preset in cls._presets.values():
+            if [preset["hidden_size"], preset.get("num_hidden_layers", cls.num_hidden_layers)] == size:
+                return deepcopy(preset)
+        return {}
 
     def __post_init__(self, **kwargs):
         if self.interaction_indexes is None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from huggingface_hub.dataclasses import strict
 
 from .configuration_base import MAX_NUMBER, MAX_WIDTH
-from .configuration_gpvit_adapter import GPViTAdapterConfig, adapter_presets
+from .configuration_gpvit_adapter import STAGE_FIELDS, GPViTAdapterConfig, adapter_presets
 
 
 MAX_BOXES = 2**16
@@ -104,6 +104,15 @@ class GPViTDetectionConfig(GPViTAdapterConfig):
     score_threshold: float | int = 0.05
     nms_threshold: float | int = 0.5
     num_detections: int = 100
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        # what follows from the type of detector isn't taken from the file, which may be of another
+        former = config_dict.get("detector_type", cls.detector_type)
+        is_same = kwargs.get("detector_type", former) == former
+        derived = STAGE_FIELDS if is_same else (*STAGE_FIELDS, "anchor_scales")
+        config_dict = {name: value for name, value in config_dict.items() if name not in derived}
+        return super().from_dict(config_dict, **kwargs)
 
     def __post_init__(self, **kwargs):
         if self.anchor_scales is None:

@@ -43,6 +43,15 @@ def reference_points(grids: list[Grid], device: torch.device) -> torch.Tensor:
     return torch.cat(centres)
 
 
+def as_map(tokens: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """(B, h * w, C) -> (B, C, h, w).
+
+    Dimensions are made before they are moved: the other way round the only image of a batch gets a stride with which
+    torch 2.14 differentiates BatchNorm wrongly on CPUs.
+    """
+    return tokens.unflatten(1, grid).permute(0, 3, 1, 2)
+
+
 class GPViTDeformableAttention(nn.Module):
     """Each query looks at a few points of each map, where it wants to (https://arxiv.org/abs/2010.04159, eq. 3)."""
 
@@ -123,7 +132,7 @@ class GPViTMultiScaleMLP(nn.Module):
         """(B, M, C) -> (B, M, C), maps one after the other."""
         maps = self.fc1(features).split([height * width for height, width in grids], dim=1)
         convolved = [
-            self.convolution(values.transpose(1, 2).unflatten(-1, grid)).flatten(2).transpose(1, 2)
+            self.convolution(as_map(values, grid)).flatten(2).transpose(1, 2)
             for values, grid in zip(maps, grids, strict=True)
         ]
         return self.fc2(F.gelu(torch.cat(convolved, dim=1)))
@@ -240,8 +249,18 @@ class GPViTPyramid(nn.Module):
 
 class GPViTAdapterPreTrainedModel(GPViTPreTrainedModel):
     config: GPViTAdapterConfig
+    base_model_prefix = "backbone"  # of detectors: their folders load into a backbone, and a backbone's into them
     _no_split_modules = [*GPViTPreTrainedModel._no_split_modules, "GPViTInjector", "GPViTExtractor"]
     _never_decaying = (*GPViTPreTrainedModel._never_decaying, "level_embeddings")
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.base_model.gpvit.embeddings
+
+    def no_weight_decay(self) -> set[str]:
+        """Full names of the parameters that never decay: positions, group tokens, levels, norms of the pyramid."""
+        pyramids = [name for name, module in self.named_modules() if isinstance(module, GPViTPyramid)]
+        norms = tuple(f"{name}.norms." for name in pyramids)
+        return super().no_weight_decay() | {name for name, _ in self.named_parameters() if name.startswith(norms)}
 
     @torch.no_grad()
     def initialize_weights(self):
@@ -341,8 +360,8 @@ class GPViTAdapterBackbone(BackboneMixin, GPViTAdapterPreTrainedModel):
             hidden_states, features = interaction(hidden_states, features, self.gpvit.layers, points, grids, **kwargs)
         coarse = features.split([height * width for height, width in grids], dim=1)
         for stage, feature, grid in zip(("stage2", "stage3", "stage4"), coarse, grids, strict=True):
-            maps[stage] = feature.transpose(1, 2).unflatten(-1, grid)
-        pyramid = self.pyramid(maps, hidden_states.transpose(1, 2).unflatten(-1, grids[0]))
+            maps[stage] = as_map(feature, grid)
+        pyramid = self.pyramid(maps, as_map(hidden_states, grids[0]))
         return GPViTBackboneOutput(feature_maps=tuple(pyramid[stage] for stage in self.out_features))
 
 

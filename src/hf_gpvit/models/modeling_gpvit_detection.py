@@ -426,7 +426,6 @@ def scored_logits(detections: Detections, num_labels: int) -> torch.Tensor:
 
 class GPViTDetectionPreTrainedModel(GPViTAdapterPreTrainedModel):
     config: GPViTDetectionConfig
-    base_model_prefix = "backbone"
     head_names = ("detector",)
 
     def __init__(self, config: GPViTDetectionConfig):

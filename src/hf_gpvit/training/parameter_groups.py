@@ -22,7 +22,7 @@ def parameter_groups(
         weight_decay: Of the groups that decay.
         no_decay: "norms_and_biases": neither norms nor biases decay (classification, both papers); "layer_norms":
             only LayerNorms don't, while BatchNorms and biases do (ADE20K and Cityscapes, as the official configs name
-            them).
+            them); "layer_norms_and_biases": nor do biases (COCO, alike).
         head_learning_rate_factor: Learning rate of classifier, decode head and auxiliary head in units of
             `learning_rate`.
 
@@ -55,8 +55,11 @@ def _never_decaying(model: nn.Module) -> set[str]:
 
 
 def _norms_and_biases(model: nn.Module) -> set[str]:
-    biases = {name for name, _ in model.named_parameters() if name.split(".")[-1] == "bias"}
-    return biases | _parameters_of(model, nn.LayerNorm, nn.BatchNorm2d, nn.SyncBatchNorm)
+    return _biases(model) | _parameters_of(model, nn.LayerNorm, nn.BatchNorm2d, nn.SyncBatchNorm)
+
+
+def _biases(model: nn.Module) -> set[str]:
+    return {name for name, _ in model.named_parameters() if name.split(".")[-1] == "bias"}
 
 
 def _layer_norms(model: nn.Module) -> set[str]:
@@ -69,4 +72,8 @@ def _parameters_of(model: nn.Module, *kinds: type[nn.Module]) -> set[str]:
     return {name for prefix, module in modules for name, _ in module.named_parameters(prefix, recurse=False)}
 
 
-EXEMPTIONS = {"norms_and_biases": _norms_and_biases, "layer_norms": _layer_norms}
+EXEMPTIONS = {
+    "norms_and_biases": _norms_and_biases,
+    "layer_norms": _layer_norms,
+    "layer_norms_and_biases": lambda model: _layer_norms(model) | _biases(model),
+}
