@@ -112,7 +112,8 @@ class GPViTAdapterConfig(GPViTConfig):
     def __post_init__(self, **kwargs):
         if self.interaction_indexes is None:
             ends = [self.num_hidden_layers * quarter // 4 for quarter in range(5)]
-            self.interaction_indexes = [[first, end - 1] for first, end in zip(ends, ends[1:], strict=False)]
+            quarters = zip(ends, ends[1:], strict=False)
+            self.interaction_indexes = [[first, end - 1] for first, end in quarters if first < end]
         super().__post_init__(**kwargs)
 
     def _set_own_stages(self, kwargs: dict[str, Any]) -> None:
@@ -136,13 +137,12 @@ class GPViTAdapterConfig(GPViTConfig):
         self._require(
             "adapter_mlp_ratio", self.adapter_mlp_ratio * self.hidden_size >= 1, f"at least 1 / {self.hidden_size}"
         )
-        layers = [
-            layer for interaction in self.interaction_indexes for layer in range(interaction[0], interaction[-1] + 1)
-        ]
+        interactions = self.interaction_indexes
+        are_pairs = all(len(pair) == 2 and pair[0] <= pair[1] for pair in interactions)
+        begins = [*(pair[0] for pair in interactions), self.num_hidden_layers] if are_pairs else []
         self._require(
             "interaction_indexes",
-            all(len(interaction) == 2 and interaction[0] <= interaction[1] for interaction in self.interaction_indexes)
-            and layers == list(range(self.num_hidden_layers)),
+            are_pairs and begins == [0, *(last + 1 for _, last in interactions)],
             f"(first, last) layers that follow each other from 0 to {self.num_hidden_layers - 1}",
         )
         self._require("out_features", "stem" not in self.out_features, "stages of stage1 to stage4")

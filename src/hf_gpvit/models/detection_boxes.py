@@ -114,7 +114,7 @@ class Matcher(NamedTuple):
 
     def __call__(self, anchors: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
         """(N, 4), (M, 4) -> (N,) int64 indices of boxes, or what they are instead."""
-        if boxes.shape[0] == 0:
+        if 0 in (anchors.shape[0], boxes.shape[0]):
             return torch.full(anchors.shape[:1], BACKGROUND, dtype=torch.int64, device=anchors.device)
         ious = box_ious(anchors, boxes)
         best, matches = ious.max(dim=1)

@@ -86,7 +86,7 @@ def match_usable(matcher: Matcher, anchors: torch.Tensor, boxes: torch.Tensor, u
 def focal_loss(logits: torch.Tensor, targets: torch.Tensor, alpha: float, gamma: float) -> torch.Tensor:
     """Sum of binary cross-entropies, those that are nearly right counting little (arXiv:1708.02002, eq. 5)."""
     entropies = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    wrong = torch.where(targets == 1, 1 - logits.sigmoid(), logits.sigmoid())
+    wrong = torch.where(targets == 1, -logits, logits).sigmoid()
     weights = torch.where(targets == 1, alpha, 1 - alpha)
     return (weights * wrong**gamma * entropies).sum()
 

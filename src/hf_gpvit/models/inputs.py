@@ -33,9 +33,9 @@ def usual_ignore_index(num_labels: int) -> int:
 
 
 def checked_label_ids(
-    labels: torch.Tensor, shape: tuple[int, ...], num_labels: int, ignore_index: int
+    labels: torch.Tensor, shape: tuple[int, ...], num_labels: int, ignore_index: int | None, name: str = "labels"
 ) -> torch.Tensor:
-    """The class ids as int64, which the losses want.
+    """The class ids as int64, which the losses want; `name` is what they are called.
 
     Raises:
         ValueError: they aren't integers of that shape in [0, num_labels) or `ignore_index`. The range is checked on
@@ -43,20 +43,20 @@ def checked_label_ids(
             there are no values to look at.
     """
     if not isinstance(labels, torch.Tensor):
-        raise ValueError(f"labels must be a tensor of integer class ids, got {type(labels).__name__}.")
+        raise ValueError(f"{name} must be a tensor of integer class ids, got {type(labels).__name__}.")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ValueError(f"labels must be integer class ids (torch.int64), got {labels.dtype}.")
+        raise ValueError(f"{name} must be integer class ids (torch.int64), got {labels.dtype}.")
     if tuple(labels.shape) != shape:
-        raise ValueError(f"labels must have shape {shape} to go with pixel_values, got {tuple(labels.shape)}.")
+        raise ValueError(f"{name} must have shape {shape} to go with pixel_values, got {tuple(labels.shape)}.")
     labels = labels.long()
     if labels.device.type != "cpu" or torch.compiler.is_compiling() or is_transformed():
         return labels
-    invalid = labels[((labels < 0) | (labels >= num_labels)) & (labels != ignore_index)]
+    invalid = labels[(labels < 0) | (labels >= num_labels)]
+    invalid = invalid if ignore_index is None else invalid[invalid != ignore_index]
     if invalid.numel():
-        raise ValueError(
-            f"labels must be in [0, {num_labels - 1}] (num_labels={num_labels}) or {ignore_index} (ignored), "
-            f"got {invalid.unique().tolist()[:10]}."
-        )
+        valid = f"in [0, {num_labels - 1}] (num_labels={num_labels})"
+        valid += "" if ignore_index is None else f" or {ignore_index} (ignored)"
+        raise ValueError(f"{name} must be {valid}, got {invalid.unique().tolist()[:10]}.")
     return labels
 
 
@@ -105,20 +105,32 @@ def checked_image_sizes(pixel_mask: torch.Tensor | None, pixel_values: torch.Ten
     """(B, 2) heights and widths of the images in a batch that is padded on the right and at the bottom.
 
     Raises:
-        ValueError: the mask isn't (B, H, W), or nothing of an image is left. The latter is checked on CPU only.
+        ValueError: the mask isn't (B, H, W), or what it leaves of an image is no rectangle at the top left. The latter
+            is checked on CPU only.
     """
     batch, _, height, width = pixel_values.shape
     if pixel_mask is None:
         return batch_sizes(pixel_values)
-    if tuple(pixel_mask.shape) != (batch, height, width):
-        raise ValueError(
-            f"pixel_mask must have the shape {(batch, height, width)} of pixel_values, got {tuple(pixel_mask.shape)}."
-        )
+    shape = tuple(pixel_mask.shape) if isinstance(pixel_mask, torch.Tensor) else type(pixel_mask).__name__
+    if shape != (batch, height, width):
+        raise ValueError(f"pixel_mask must have the shape {(batch, height, width)} of pixel_values, got {shape}.")
     is_image = pixel_mask.to(pixel_values.device) != 0
     sizes = torch.stack([is_image.any(dim=2).sum(dim=1), is_image.any(dim=1).sum(dim=1)], dim=1)
-    if _can_look_at(sizes) and sizes.min() < 1:
-        raise ValueError(f"pixel_mask leaves nothing of an image; heights and widths are {sizes.tolist()}.")
+    if _can_look_at(sizes):
+        _check_rectangles(is_image, sizes)
     return sizes
+
+
+def _check_rectangles(is_image: torch.Tensor, sizes: torch.Tensor) -> None:
+    rows, columns = (torch.arange(side) < sizes[:, axis, None] for axis, side in enumerate(is_image.shape[1:]))
+    is_right = (is_image == (rows[:, :, None] & columns[:, None])).flatten(1).all(dim=1) & sizes.all(dim=1)
+    wrong = (~is_right).nonzero()[:, 0].tolist()
+    if wrong:
+        height, width = sizes[wrong[0]].tolist()
+        raise ValueError(
+            f"pixel_mask must be 1 on a rectangle at the top left, the image, and 0 elsewhere; pixel_mask[{wrong[0]}] "
+            f"has {is_image[wrong[0]].sum().item()} pixels of 1 in {height} rows and {width} columns."
+        )
 
 
 def checked_detection_labels(
@@ -129,19 +141,29 @@ def checked_detection_labels(
     Raises:
         ValueError: they aren't one mapping for each image with `class_labels`, `boxes` and, `with_masks`, `masks` of
             as many objects; classes are none, boxes not (centre, size) relative to the image, outside of it or
-            without area, or masks not as large as `pixel_values`. Values are checked on CPU only.
+            without area, or masks not as large as `pixel_values` or not of 0 and 1. Values are checked on CPU only.
     """
     if not isinstance(labels, (list, tuple)) or len(labels) != len(pixel_values):
-        raise ValueError(
-            f"labels must be a list of a dict for each of {len(pixel_values)} images, got {labels!r:.80}."
-        )
+        got = f"{len(labels)} of them" if isinstance(labels, (list, tuple)) else type(labels).__name__
+        raise ValueError(f"labels must be a list of a dict for each of {len(pixel_values)} images, got {got}.")
+    fields = ("class_labels", "boxes", "masks") if with_masks else ("class_labels", "boxes")
     for image, label in enumerate(labels):
         try:
+            _check_tensors(label, fields)
             _check_objects(label, pixel_values, num_labels, with_masks)
-        except (KeyError, ValueError) as error:
-            reason = f"{error} is missing" if isinstance(error, KeyError) else error
-            raise ValueError(f"labels of image {image} of the batch: {reason}") from error
+        except ValueError as error:
+            raise ValueError(f"labels of image {image} of the batch: {error}") from error
     return labels
+
+
+def _check_tensors(label: Mapping[str, torch.Tensor], fields: tuple[str, ...]) -> None:
+    if not isinstance(label, Mapping):
+        raise ValueError(f"they must be a dict of {', '.join(fields)}, got {type(label).__name__}.")
+    for field in fields:
+        if field not in label:
+            raise ValueError(f"{field} is missing; there must be {', '.join(fields)}, got {', '.join(label)}.")
+        if not isinstance(label[field], torch.Tensor):
+            raise ValueError(f"{field} must be a tensor, got {type(label[field]).__name__}.")
 
 
 def _check_objects(
@@ -149,8 +171,8 @@ def _check_objects(
 ) -> None:
     classes, boxes = label["class_labels"], label["boxes"]
     height, width = pixel_values.shape[-2:]
-    number = classes.shape[0]
-    checked_label_ids(classes, (number,), num_labels, ignore_index=0)
+    number = classes.numel()
+    checked_label_ids(classes, (number,), num_labels, ignore_index=None, name="class_labels")
     if tuple(boxes.shape) != (number, 4) or not boxes.is_floating_point():
         raise ValueError(
             f"boxes must be floating-point numbers of the shape {(number, 4)}, got {boxes.dtype} {tuple(boxes.shape)}."
@@ -159,17 +181,32 @@ def _check_objects(
         raise ValueError(
             f"masks must have the shape {(number, height, width)}, as pixel_values, got {tuple(label['masks'].shape)}."
         )
-    if number == 0 or not _can_look_at(boxes):
-        return
-    pixel = boxes.new_tensor([1 / width, 1 / height])
-    first, last = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
-    is_right = (boxes[:, 2:] > 0) & (first >= -pixel) & (last <= 1 + pixel)
+    if number and _can_look_at(boxes):
+        _check_boxes(boxes, height, width)
+    if number and with_masks and _can_look_at(label["masks"]):
+        _check_masks(label["masks"])
+
+
+def _check_boxes(boxes: torch.Tensor, height: int, width: int) -> None:
+    """They may reach a pixel beyond the image, or as far as their type rounds."""
+    rounding = torch.finfo(boxes.dtype).eps
+    margin = boxes.new_tensor([1 / width, 1 / height], dtype=torch.float32).clamp(min=rounding)
+    size = boxes.new_tensor([width, height], dtype=torch.float32)
+    centres, half = boxes[:, :2].float(), boxes[:, 2:].float() / 2
+    first, last = centres - half, centres + half
+    is_right = (last * size > first * size) & (first >= -margin) & (last <= 1 + margin)
     wrong = (~is_right.all(dim=1)).nonzero()[:, 0]
     if wrong.numel():
         raise ValueError(
-            f"box {wrong[0].item()} is {boxes[wrong[0]].tolist()}; boxes are centre (x, y), width and height "
+            f"boxes[{wrong[0].item()}] is {boxes[wrong[0]].tolist()}; boxes are centre (x, y), width and height "
             "relative to the image, greater than 0 in size and within it."
         )
+
+
+def _check_masks(masks: torch.Tensor) -> None:
+    least, most = masks.min().item(), masks.max().item()
+    if not (least >= 0 and most <= 1):
+        raise ValueError(f"masks must be of 0 and 1, got values from {least} to {most}.")
 
 
 def _can_look_at(tensor: torch.Tensor) -> bool:

@@ -36,7 +36,14 @@ from .detection_heads import (
 )
 from .detection_losses import UNIT_STDS, box_loss, mask_loss, retina_loss, rpn_loss
 from .detection_regions import cut_masks, keep_apart, places_of, places_of_batch, region_features
-from .inputs import batch_sizes, check_pixel_values, checked_detection_labels, checked_image_sizes
+from .inputs import (
+    batch_sizes,
+    check_batch_statistics,
+    check_pixel_values,
+    checked_detection_labels,
+    checked_image_sizes,
+)
+from .layers import ceil_div
 from .modeling_gpvit import AttentionOutputs, GPViTKwargs, recorded
 from .modeling_gpvit_adapter import GPViTAdapterBackbone, GPViTAdapterPreTrainedModel
 
@@ -250,6 +257,7 @@ class RetinaDetector(nn.Module):
     """RetinaNet but for its backbone (https://arxiv.org/abs/1708.02002)."""
 
     strides = (8, 16, 32, 64, 128)
+    coarsest_norm = 128  # stride
 
     def __init__(self, config: GPViTDetectionConfig):
         super().__init__()
@@ -316,6 +324,7 @@ class RegionDetector(nn.Module):
     """Faster R-CNN but for its backbone: proposals, and a closer look at each (https://arxiv.org/abs/1506.01497)."""
 
     strides = (4, 8, 16, 32, 64)
+    coarsest_norm = 32
 
     def __init__(self, config: GPViTDetectionConfig):
         super().__init__()
@@ -361,9 +370,10 @@ class RegionDetector(nn.Module):
         self, boxes: torch.Tensor, objects: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Regions (S, 4) to learn from, objects first, labels (S,), and which objects the first ones are, (P,)."""
-        boxes = torch.cat([objects, boxes])  # so that there is something to learn from at the beginning
         matches = self.matcher(boxes, objects)
-        matches[: objects.shape[0]] = torch.arange(objects.shape[0], device=matches.device)
+        # the objects join only now: each would be its own best match, and take no other region
+        matches = torch.cat([torch.arange(objects.shape[0], device=matches.device), matches])
+        boxes = torch.cat([objects, boxes])
         config = self.config
         positive, negative = sample_matches(matches, config.box_batch_size_per_image, config.box_positive_fraction)
         names = torch.cat([labels[matches[positive]], torch.full_like(negative, config.num_labels)])
@@ -456,6 +466,8 @@ class GPViTDetectionPreTrainedModel(GPViTAdapterPreTrainedModel):
         """What both kinds of models give, by name; `pred_masks` is None where there are none."""
         check_pixel_values(pixel_values, self.config.num_channels)
         size = tuple(pixel_values.shape[-2:])
+        coarsest = len(pixel_values) * math.prod(ceil_div(side, self.detector.coarsest_norm) for side in size)
+        check_batch_statistics(self.detector.pyramid, coarsest, pixel_values)
         image_sizes = checked_image_sizes(pixel_mask, pixel_values)
         targets = None if labels is None else self._targets(labels, pixel_values)
         outputs = self.backbone(pixel_values, **kwargs)
