@@ -14,8 +14,7 @@ from torch import nn
 from transformers import AutoBackbone, SegformerConfig, SegformerForSemanticSegmentation
 
 from hf_gpvit.extras import import_extra
-from hf_gpvit.registration import MODEL_CLASSES
-from hf_gpvit.saved_models import AUTO_CLASSES
+from hf_gpvit.saved_models import AUTO_CLASSES, presets
 
 
 MODES = ("inference", "training")
@@ -124,12 +123,11 @@ def _timm_sized(name: str, height: int, width: int, **options) -> nn.Module:
 
 def _ours() -> dict[str, Callable[[int, int], nn.Module]]:
     builders = {}
-    for config_class in MODEL_CLASSES:
-        for preset in config_class.presets():
-            builders[preset] = partial(_classifier, preset, config_class)
-            builders[f"{preset}-backbone"] = partial(_backbone, preset, config_class)
-            for head in ("segformer", "upernet"):
-                builders[f"{preset}-{head}"] = partial(_segmentor, preset, config_class, head)
+    for preset, config_class in presets().items():
+        builders[preset] = partial(_classifier, preset, config_class)
+        builders[f"{preset}-backbone"] = partial(_backbone, preset, config_class)
+        for head in ("segformer", "upernet"):
+            builders[f"{preset}-{head}"] = partial(_segmentor, preset, config_class, head)
     return builders
 
 

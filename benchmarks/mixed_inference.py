@@ -22,7 +22,7 @@ from transformers import (
 
 from hf_gpvit.data import image_processor_for
 from hf_gpvit.inference import SegmentationSettings, classify, segment
-from hf_gpvit.registration import MODEL_CLASSES
+from hf_gpvit.saved_models import presets
 from monitor import Monitor
 
 
@@ -138,7 +138,7 @@ class Mixture:
 
 def _models() -> list[PreTrainedModel]:
     models = []
-    for config_class in MODEL_CLASSES:
+    for config_class in dict.fromkeys(presets().values()):
         for attention in ("sdpa", "eager"):
             models += [model.eval() for model in _models_of(config_class, attention)]
     # of SDPA's only: fused models of both kinds differ in nothing else

@@ -15,7 +15,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 
 import torch
 
-from hf_gpvit.registration import MODEL_CLASSES
+from hf_gpvit.saved_models import presets
 from hf_gpvit.training import build_model
 from memory import kept_bytes
 
@@ -51,11 +51,11 @@ def measure(preset: str, task: str, image_size: int) -> dict[str, float]:
 
 
 def main() -> None:
-    presets = [preset for config_class in MODEL_CLASSES for preset in config_class.presets()]
+    names = [*presets()]
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--image_size", type=int, default=224, help="side of the pictures in pixels")
     parser.add_argument("--task", choices=TASKS, default="classification")
-    parser.add_argument("--presets", nargs="+", choices=presets, default=presets, metavar="PRESET")
+    parser.add_argument("--presets", nargs="+", choices=names, default=names, metavar="PRESET")
     arguments = parser.parse_args()
     for preset in arguments.presets:
         print(json.dumps({"preset": preset, **measure(preset, arguments.task, arguments.image_size)}), flush=True)

@@ -8,19 +8,27 @@ from transformers import (
     AutoImageProcessor,
     AutoModel,
     AutoModelForImageClassification,
+    AutoModelForImageSegmentation,
+    AutoModelForInstanceSegmentation,
+    AutoModelForObjectDetection,
     AutoModelForSemanticSegmentation,
     ViTImageProcessor,
 )
 from transformers.models.auto import modeling_auto
 
 from .models.configuration_gpvit import GPViTConfig
+from .models.configuration_gpvit_adapter import GPViTAdapterConfig
+from .models.configuration_gpvit_detection import GPViTDetectionConfig
 from .models.configuration_hrvit import HRViTConfig
+from .models.image_processing_gpvit_detection import GPViTDetectionImageProcessor
 from .models.modeling_gpvit import (
     GPViTBackbone,
     GPViTForImageClassification,
     GPViTForSemanticSegmentation,
     GPViTModel,
 )
+from .models.modeling_gpvit_adapter import GPViTAdapterBackbone
+from .models.modeling_gpvit_detection import GPViTForInstanceSegmentation, GPViTForObjectDetection
 from .models.modeling_hrvit import (
     HRViTBackbone,
     HRViTForImageClassification,
@@ -42,7 +50,16 @@ MODEL_CLASSES = {
         AutoModelForImageClassification: HRViTForImageClassification,
         AutoModelForSemanticSegmentation: HRViTForSemanticSegmentation,
     },
+    GPViTAdapterConfig: {AutoBackbone: GPViTAdapterBackbone},
+    GPViTDetectionConfig: {
+        AutoModelForObjectDetection: GPViTForObjectDetection,
+        AutoModelForInstanceSegmentation: GPViTForInstanceSegmentation,
+        AutoModelForImageSegmentation: GPViTForInstanceSegmentation,  # the pipeline of that name looks here
+    },
 }
+
+# Of those that need another one than transformers' for classifiers.
+IMAGE_PROCESSORS = {GPViTDetectionConfig: GPViTDetectionImageProcessor}
 
 # Pipelines look class names up here before they accept a model without an error in the log.
 MAPPING_NAMES = {
@@ -50,6 +67,9 @@ MAPPING_NAMES = {
     AutoBackbone: modeling_auto.MODEL_FOR_BACKBONE_MAPPING_NAMES,
     AutoModelForImageClassification: modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
     AutoModelForSemanticSegmentation: modeling_auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES,
+    AutoModelForObjectDetection: modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES,
+    AutoModelForInstanceSegmentation: modeling_auto.MODEL_FOR_INSTANCE_SEGMENTATION_MAPPING_NAMES,
+    AutoModelForImageSegmentation: modeling_auto.MODEL_FOR_IMAGE_SEGMENTATION_MAPPING_NAMES,
 }
 
 
@@ -59,10 +79,13 @@ def register_auto_classes() -> None:
         classes = {AutoConfig: config_class} | model_classes
         config_class._auto_map = {auto_class.__name__: _reference(cls) for auto_class, cls in classes.items()}
         AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
-        AutoImageProcessor.register(config_class, fast_image_processor_class=ViTImageProcessor, exist_ok=True)
+        image_processor_class = IMAGE_PROCESSORS.get(config_class, ViTImageProcessor)
+        AutoImageProcessor.register(config_class, fast_image_processor_class=image_processor_class, exist_ok=True)
         for auto_class, model_class in model_classes.items():
             auto_class.register(config_class, model_class, exist_ok=True)
             MAPPING_NAMES[auto_class][config_class.model_type] = model_class.__name__
+    for image_processor_class in IMAGE_PROCESSORS.values():
+        image_processor_class.register_for_auto_class()  # is saved with its code
 
 
 def _reference(cls: type) -> str:

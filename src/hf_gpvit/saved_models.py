@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
+    AutoModel,
     BaseImageProcessor,
     PreTrainedConfig,
     PreTrainedModel,
@@ -36,8 +37,9 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def presets() -> dict[str, type[PreTrainedConfig]]:
-    """The class of the config by the name of each preset."""
-    return {name: config_class for config_class in MODEL_CLASSES for name in config_class.presets()}
+    """The class of the config by the name of each preset, of classifiers and segmentors."""
+    families = [config_class for config_class, classes in MODEL_CLASSES.items() if AutoModel in classes]
+    return {name: config_class for config_class in families for name in config_class.presets()}
 
 
 def read_config(model: str | os.PathLike) -> PreTrainedConfig:

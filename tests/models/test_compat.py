@@ -30,6 +30,8 @@ PUBLIC_MODULES = {
     for name in (
         "activations",
         "backbone_utils",
+        "image_processing_backends",
+        "image_processing_utils",
         "image_transforms",
         "image_utils",
         "initialization",

@@ -30,6 +30,7 @@ OPTIONAL_FILES = (
     ONNX,
     "modeling_*.py",
     "configuration_*.py",
+    "image_processing_*.py",
     *(file.name for file in (Path(__file__).parents[1] / "models").glob("[!_]*.py")),
 )
 

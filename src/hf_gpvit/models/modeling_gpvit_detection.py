@@ -478,6 +478,7 @@ class GPViTDetectionPreTrainedModel(GPViTAdapterPreTrainedModel):
             found["logits"] = scored_logits(detections, self.config.num_labels)
             found["pred_boxes"] = relative_boxes(detections.boxes, size)
             found["pred_masks"] = masks
+        # a tensor, for processes to gather
         return found | {"pixel_sizes": batch_sizes(pixel_values), **recorded(outputs)}
 
     def _targets(self, labels: list[dict[str, torch.Tensor]], pixel_values: torch.Tensor) -> Targets:
