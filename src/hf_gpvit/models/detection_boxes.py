@@ -31,7 +31,7 @@ def grid_anchors(
     """(h * w * A, 4) anchors of a map, row after row, those of one place together; the first stands at the origin."""
     height, width = grid
     y, x = (torch.arange(side, device=device, dtype=torch.float32) * stride for side in (height, width))
-    corners = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1).reshape(-1, 1, 2)
+    corners = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1).flatten(0, 1)[:, None]
     return (base_anchors(stride, scales, ratios, device) + corners.repeat(1, 1, 2)).flatten(0, 1)
 
 

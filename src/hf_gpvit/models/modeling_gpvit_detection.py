@@ -35,7 +35,7 @@ from .detection_heads import (
     init_detection_head,
 )
 from .detection_losses import UNIT_STDS, box_loss, mask_loss, retina_loss, rpn_loss
-from .detection_regions import cut_masks, keep_apart, places_of, places_of_batch, region_features
+from .detection_regions import cut_masks, keep_apart, region_features
 from .inputs import (
     batch_sizes,
     check_batch_statistics,
@@ -219,9 +219,11 @@ def best_scores(scores: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.
 
     So many come out whatever the size of the image, which neither compilers nor exported files have to ask for then.
     """
-    missing = 0 if is_static(scores.shape[1] >= number) else number
+    length = scores.shape[1]
+    # exported files take smaller images than they are traced with, whatever is known of those
+    missing = 0 if isinstance(length, int) and is_static(length >= number) else number
     best = nn.functional.pad(scores, (0, missing), value=-math.inf).topk(number, dim=1)
-    return best.values, best.indices.clamp(max=scores.shape[1] - 1)
+    return best.values, best.indices.clamp(max=length - 1)
 
 
 def best_boxes(
@@ -358,7 +360,7 @@ class RegionDetector(nn.Module):
             for image, (objects, labels) in enumerate(zip(targets.boxes, targets.labels, strict=True))
         ]
         regions, labels, matched = ([sample[part] for sample in samples] for part in range(3))
-        logits, deltas = self.box_head(region_features(scene, places_of(regions), BOX_REGION))
+        logits, deltas = self.box_head(region_features(scene, regions, BOX_REGION))
         encoded = [
             encode_boxes(objects[indices], region[: indices.shape[0]], BOX_STDS)
             for objects, region, indices in zip(targets.boxes, regions, matched, strict=True)
@@ -382,7 +384,7 @@ class RegionDetector(nn.Module):
     @torch.no_grad()
     def detections(self, scene: Scene, regions: torch.Tensor, exists: torch.Tensor) -> Detections:
         config = self.config
-        logits, deltas = self.box_head(region_features(scene, places_of_batch(regions), BOX_REGION))
+        logits, deltas = self.box_head(region_features(scene, regions, BOX_REGION))
         scores = logits.softmax(dim=-1)[:, :-1].unflatten(0, exists.shape) * exists[..., None]
         # classes that score more than the threshold, of which there can't be more for one region
         most = math.ceil(1 / config.score_threshold) - 1 if config.score_threshold else config.num_labels
@@ -418,13 +420,13 @@ class RegionMaskDetector(RegionDetector):
             cut_masks(masks, indices, boxes, 2 * MASK_REGION)
             for masks, indices, boxes in zip(targets.masks, matched, regions, strict=True)
         ]
-        logits = self.mask_head(region_features(scene, places_of(regions), MASK_REGION))
+        logits = self.mask_head(region_features(scene, regions, MASK_REGION))
         return mask_loss(logits, torch.cat(labels), torch.cat(wanted))
 
     @torch.no_grad()
     def masks(self, scene: Scene, detections: Detections) -> torch.Tensor:
         """(B, D, 28, 28) logits of the detections' classes."""
-        logits = self.mask_head(region_features(scene, places_of_batch(detections.boxes), MASK_REGION))
+        logits = self.mask_head(region_features(scene, detections.boxes, MASK_REGION))
         return pick(logits, detections.labels.reshape(-1, 1))[:, 0].unflatten(0, detections.labels.shape)
 
 
