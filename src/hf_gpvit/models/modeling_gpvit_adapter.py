@@ -8,6 +8,7 @@ what is injected, and the only one of what is extracted.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -173,15 +174,17 @@ class GPViTInteraction(nn.Module):
         self,
         hidden_states: torch.Tensor,
         features: torch.Tensor,
-        layers: nn.ModuleList,
+        layers: Callable[[torch.Tensor, int, int], torch.Tensor],
         points: torch.Tensor,
         grids: list[Grid],
-        **kwargs,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens (B, N, C), features (B, M, C) at the points (M, 2), of which the first N are the tokens'."""
+        """Tokens (B, N, C), features (B, M, C) at the points (M, 2), of which the first N are the tokens'.
+
+        `layers` takes tokens through those from one index to another: modules that were arguments would be moved by
+        accelerate, as tensors are.
+        """
         hidden_states = self.injector(hidden_states, features, points[: hidden_states.shape[1]], grids)
-        for layer in layers[self.first : self.last + 1]:
-            hidden_states = layer(hidden_states, grids[0], **kwargs)
+        hidden_states = layers(hidden_states, self.first, self.last)
         for extractor in self.extractors:
             features = extractor(features, hidden_states, points, grids)
         return hidden_states, features
@@ -249,6 +252,7 @@ class GPViTPyramid(nn.Module):
 
 class GPViTAdapterPreTrainedModel(GPViTPreTrainedModel):
     config: GPViTAdapterConfig
+    _keep_in_fp32_modules_strict = [*GPViTPreTrainedModel._keep_in_fp32_modules_strict, "pyramid.norms"]
     base_model_prefix = "backbone"  # of detectors: their folders load into a backbone, and a backbone's into them
     _no_split_modules = [*GPViTPreTrainedModel._no_split_modules, "GPViTInjector", "GPViTExtractor"]
     _never_decaying = (*GPViTPreTrainedModel._never_decaying, "level_embeddings")
@@ -356,8 +360,14 @@ class GPViTAdapterBackbone(BackboneMixin, GPViTAdapterPreTrainedModel):
             dim=1,
         )
         hidden_states, _ = self.gpvit.embed(pixel_values)
+
+        def layers(hidden_states: torch.Tensor, first: int, last: int) -> torch.Tensor:
+            for layer in self.gpvit.layers[first : last + 1]:
+                hidden_states = layer(hidden_states, grids[0], **kwargs)
+            return hidden_states
+
         for interaction in self.interactions:
-            hidden_states, features = interaction(hidden_states, features, self.gpvit.layers, points, grids, **kwargs)
+            hidden_states, features = interaction(hidden_states, features, layers, points, grids)
         coarse = features.split([height * width for height, width in grids], dim=1)
         for stage, feature, grid in zip(("stage2", "stage3", "stage4"), coarse, grids, strict=True):
             maps[stage] = as_map(feature, grid)

@@ -184,7 +184,7 @@ class RegionProposals(nn.Module):
             levels.append(torch.full_like(places, level))
         scores, boxes, levels = torch.cat(scores, dim=1), torch.cat(boxes, dim=1), torch.cat(levels, dim=1)
         boxes = clip_boxes(boxes, scene.image_sizes)
-        exists = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1) & (scores > -math.inf)
+        exists = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
         exists = keep_apart(boxes, scores, levels, exists, config.rpn_nms_threshold)
         return best_boxes(boxes, scores, exists, config.rpn_post_nms_top_n)
 
@@ -468,8 +468,8 @@ class GPViTDetectionPreTrainedModel(GPViTAdapterPreTrainedModel):
         """What both kinds of models give, by name; `pred_masks` is None where there are none."""
         check_pixel_values(pixel_values, self.config.num_channels)
         size = tuple(pixel_values.shape[-2:])
-        coarsest = len(pixel_values) * math.prod(ceil_div(side, self.detector.coarsest_norm) for side in size)
-        check_batch_statistics(self.detector.pyramid, coarsest, pixel_values)
+        rows, columns = (ceil_div(side, self.detector.coarsest_norm) for side in size)
+        check_batch_statistics(self.detector.pyramid, pixel_values.shape[0] * rows * columns, pixel_values)
         image_sizes = checked_image_sizes(pixel_mask, pixel_values)
         targets = None if labels is None else self._targets(labels, pixel_values)
         outputs = self.backbone(pixel_values, **kwargs)
