@@ -30,11 +30,11 @@ def export_onnx(model: PreTrainedModel, path: str | os.PathLike) -> Path:
 
     The input is `pixel_values`, float32 (batch_size, num_channels, height, width). The outputs have the names of the
     model's: `logits` where it has a head, `last_hidden_state` and `pooler_output` of a trunk, `feature_maps.0`,
-    `feature_maps.1`, ... of a backbone, and `logits`, `pred_boxes`, `pred_masks` and `pixel_sizes` of a detector, whose
-    non-maximum suppression is in the file; all of its images is image, without a `pixel_mask`. The file computes in
-    float32 whatever the precision of `model`, in eval mode. It is checked before it takes the place of an older one:
-    by `onnx.checker`, and, where onnxruntime is installed, by running it on images of sizes that it was not traced
-    with.
+    `feature_maps.1`, ... of a backbone, and `logits`, `pred_boxes`, `pred_masks` and `pixel_sizes` of a detector. The
+    non-maximum suppression of a detector is in the file, which takes no `pixel_mask`: its images have no padding. The
+    file computes in float32 whatever the precision of `model`, in eval mode. It is checked before it takes the place
+    of an older one: by `onnx.checker`, and, where onnxruntime is installed, by running it on images of sizes that it
+    was not traced with.
 
     `model` stays as it is: a copy on the CPU is exported. Its attention is the eager one, which makes a smaller file
     than SDPA does; what it computes is the same.
