@@ -13,10 +13,12 @@ from hf_gpvit.models.modeling_gpvit_detection import GPViTForInstanceSegmentatio
 from model_outputs import assert_same
 
 
-SMALL = GPVIT.small | {
+SMALL_ADAPTER = GPVIT.small | {
     "num_deformable_heads": 4,
     "spatial_prior_hidden_size": 8,
     "layer_scale_init_value": 0.5,
+}
+SMALL = SMALL_ADAPTER | {
     "fpn_hidden_size": 16,
     "box_hidden_size": 16,
     "rpn_post_nms_top_n": 50,
@@ -32,7 +34,6 @@ KINDS = {
 }
 
 
-ADAPTER = ("num_deformable_heads", "spatial_prior_hidden_size", "layer_scale_init_value")
 # "backbone", and what `KINDS` names.
 ALL_KINDS = ("backbone", *KINDS)
 
@@ -41,8 +42,7 @@ def small_model(kind: str, **overrides) -> nn.Module:
     """Of `ALL_KINDS`, in eval mode."""
     if kind != "backbone":
         return small_detector(kind, **overrides)
-    values = {name: SMALL[name] for name in (*GPVIT.small, *ADAPTER)}
-    return GPViTAdapterBackbone(GPViTAdapterConfig(**values | overrides)).eval()
+    return GPViTAdapterBackbone(GPViTAdapterConfig(**SMALL_ADAPTER | overrides)).eval()
 
 
 def small_config(kind: str = "masks", **overrides) -> GPViTDetectionConfig:
