@@ -405,3 +405,42 @@ def test_interrupted_long_run_keeps_its_figures(tmp_path):
         assert process.wait(120) == 0
     results = json.loads((tmp_path / "long_run.json").read_text())
     assert results["inference"]["is_interrupted"] and results["inference"]["minutes"] < 5
+
+
+# --- detectors
+
+
+def test_detectors_beside_those_of_torchvision(tmp_path):
+    import detection
+
+    arguments = ("--size", "64x96", "--rounds", "1", "--calls", "1", "--threads", "1", "--output_dir", str(tmp_path))
+    detection.main(["--models", "gpvit-nano-retinanet", *arguments])
+    results = json.loads((tmp_path / "detection.json").read_text())
+    peer, own = results["rows"]
+    assert (peer["model"], own["model"]) == ("retinanet_resnet50_fpn_v2", "gpvit-nano-retinanet")
+    assert (peer["ratio"], peer["memory_ratio"]) == (1, 1)
+    assert peer["detections"] == own["detections"] == 100
+    assert own["parameters"] < 10**7 < peer["parameters"]
+    assert own["memory_bytes"] > 0
+    assert len([line for line in (tmp_path / "detection.md").read_text().splitlines() if line.startswith("| ")]) == 4
+
+
+def test_ratios_of_detectors_are_of_rounds():
+    import detection
+
+    def rounds(*seconds):
+        return [{"seconds": each, "memory_bytes": 2**20, "parameters": 1, "detections": 0} for each in seconds]
+
+    measured = {"maskrcnn_resnet50_fpn_v2": rounds(1, 2, 10), "gpvit-l1-mask_rcnn": rounds(2, 3, 5)}
+    row = detection.rows_of(measured)[1]
+    assert (row["ratio"], row["ratio_least"], row["ratio_greatest"]) == (1.5, 0.5, 2)
+    assert "gpvit-l1-mask_rcnn" in detection.table([row])
+
+
+@pytest.mark.parametrize("name", ["gpvit-nano-mask_rcnn", "gpvit-nano-retinanet"])
+def test_all_detectors_have_as_much_to_do(name, monkeypatch):
+    """In this process, so that what is resident doesn't grow for sure."""
+    import detection
+
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    assert detection.measure(name, 96, 128, 1, 1)["detections"] == 100

@@ -29,11 +29,25 @@ from transformers import (
     UperNetForSemanticSegmentation,
 )
 
-from families import FAMILIES, GPVIT, HRVIT
-from pages import python_blocks
+from families import GPVIT, HRVIT, Family
+from hf_gpvit import GPViTAdapterBackbone, GPViTAdapterConfig
+from small_detectors import SMALL_ADAPTER
 
 
 HEIGHT, WIDTH, NUM_LABELS = 64, 96, 3
+
+# GPViT as a pyramid, in these frameworks a third family.
+ADAPTER = Family(
+    name="gpvit-adapter",
+    config_class=GPViTAdapterConfig,
+    model_class=None,
+    backbone_class=GPViTAdapterBackbone,
+    classifier_class=None,
+    segmentor_class=None,
+    small=SMALL_ADAPTER,
+    shallow={},
+)
+FAMILIES = (GPVIT, HRVIT, ADAPTER)
 
 
 def pixel_labels() -> dict[str, Any]:
@@ -159,29 +173,27 @@ D_FINE = Framework(
 )
 FRAMEWORKS = (UPERNET, DETR, DEFORMABLE_DETR, MASKFORMER, MASK2FORMER, RT_DETR, RT_DETR_V2, D_FINE)
 REAL_TIME_FRAMEWORKS = tuple(framework for framework in FRAMEWORKS if framework.needs_pyramid)
-ALWAYS_TESTED = {("deformable-detr", "gpvit"), ("mask2former", "hrvit"), ("rt-detr", "hrvit")}
+ALWAYS_TESTED = {
+    ("deformable-detr", "gpvit"),
+    ("mask2former", "hrvit"),
+    ("rt-detr", "hrvit"),
+    ("rt-detr", "gpvit-adapter"),
+    ("mask2former", "gpvit-adapter"),
+}
 
 
-def pairs():
-    """Every framework with every family: a few by default, the others when slow tests are asked for."""
-    for framework in FRAMEWORKS:
-        for family in FAMILIES:
-            marks = [] if (framework.name, family.name) in ALWAYS_TESTED else [pytest.mark.slow]
-            yield pytest.param(framework, family, marks=marks, id=f"{framework.name}-{family.name}")
-
-
-def pyramid_config_class() -> type[PreTrainedConfig]:
-    """The config of the backbone that docs/frameworks.md makes of GPViT for frameworks that need a pyramid."""
-    [recipe] = [block for block in python_blocks("frameworks.md") if "class GPViTPyramidConfig" in block]
-    namespace = {}
-    exec(compile(recipe, "frameworks.md", "exec"), namespace)
-    return namespace["GPViTPyramidConfig"]
+def pairs(marks: Callable[[Framework, Family], list]) -> list:
+    """Every framework with every family whose maps it takes."""
+    return [
+        pytest.param(framework, family, marks=marks(framework, family), id=f"{framework.name}-{family.name}")
+        for framework in FRAMEWORKS
+        for family in FAMILIES
+        if not (framework.needs_pyramid and family is GPVIT)
+    ]
 
 
 def backbone_config(framework, family) -> PreTrainedConfig:
-    is_flat = framework.needs_pyramid and family is GPVIT
-    config_class = pyramid_config_class() if is_flat else family.config_class
-    return config_class(**family.small | {"out_features": family.config().out_features[-framework.num_maps :]})
+    return family.config(out_features=family.config().out_features[-framework.num_maps :])
 
 
 def awake(model: PreTrainedModel) -> PreTrainedModel:
@@ -217,7 +229,10 @@ def check_same_outputs(outputs, expected):
             assert torch.equal(outputs[key], value), key
 
 
-@pytest.mark.parametrize(("framework", "family"), list(pairs()))
+@pytest.mark.parametrize(
+    ("framework", "family"),
+    pairs(lambda framework, family: [] if (framework.name, family.name) in ALWAYS_TESTED else [pytest.mark.slow]),
+)
 def test_trains_and_comes_back_from_a_folder(framework, family, tmp_path):
     model = awake(framework.model(backbone_config(framework, family))).train()
     backbone = framework.backbone(model)
@@ -241,9 +256,7 @@ def test_trains_and_comes_back_from_a_folder(framework, family, tmp_path):
         check_same_outputs(loaded(pixel_values), model(pixel_values))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-@pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda framework: framework.name)
+@pytest.mark.parametrize(("framework", "family"), pairs(lambda framework, family: [pytest.mark.slow]))
 class TestEveryPair:
     def model(self, framework, family) -> PreTrainedModel:
         return awake(framework.model(backbone_config(framework, family))).eval()

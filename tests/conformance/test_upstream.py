@@ -31,9 +31,14 @@ from transformers_tests.test_configuration_common import ConfigTester
 from transformers_tests.test_modeling_common import ModelTesterMixin, floats_tensor
 
 from hf_gpvit import (
+    GPViTAdapterBackbone,
+    GPViTAdapterConfig,
     GPViTBackbone,
     GPViTConfig,
+    GPViTDetectionConfig,
     GPViTForImageClassification,
+    GPViTForInstanceSegmentation,
+    GPViTForObjectDetection,
     GPViTForSemanticSegmentation,
     GPViTModel,
     HRViTBackbone,
@@ -195,6 +200,75 @@ class GPViTAlternativesTester(GPViTTester):
 class GPViTAlternativesModelTest(VisionModelTests, unittest.TestCase):
     tester_class = GPViTAlternativesTester
     all_model_classes = (GPViTForImageClassification, GPViTForSemanticSegmentation)
+
+
+class GPViTAdapterTester(GPViTTester):
+    """Two interactions, on maps of which none is a multiple of the next."""
+
+    config_class = GPViTAdapterConfig
+    config_kwargs = GPViTTester.config_kwargs | {
+        "num_deformable_heads": 2,
+        "num_extra_extractors": 1,
+        "spatial_prior_hidden_size": 4,
+        "layer_scale_init_value": 0.5,
+        "out_features": ["stage1", "stage2", "stage3", "stage4"],
+    }
+
+
+class GPViTAdapterModelTest(VisionModelTests, unittest.TestCase):
+    tester_class = GPViTAdapterTester
+    all_model_classes = (GPViTAdapterBackbone,)
+
+
+class GPViTAdapterBackboneTest(VisionBackboneTests, unittest.TestCase):
+    tester_class = GPViTAdapterTester
+    all_model_classes = (GPViTAdapterBackbone,)
+
+
+class MaskRCNNTester(GPViTAdapterTester):
+    config_class = GPViTDetectionConfig
+    config_kwargs = GPViTAdapterTester.config_kwargs | {
+        "fpn_hidden_size": 8,
+        "box_hidden_size": 8,
+        "rpn_post_nms_top_n": 16,
+        "num_detections": 8,
+        "num_labels": 3,
+        "score_threshold": 0.0,
+    }
+
+    def labels(self):
+        height, width = self.image_size
+        objects = {
+            "class_labels": torch.tensor([0, 2], device=torch_device),
+            "boxes": torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.3, 0.6, 0.2, 0.2]], device=torch_device),
+            "masks": torch.ones(2, height, width, device=torch_device),
+        }
+        return [objects for _ in range(self.batch_size)]
+
+
+class RetinaNetTester(MaskRCNNTester):
+    config_kwargs = MaskRCNNTester.config_kwargs | {
+        "detector_type": "retinanet",
+        "out_features": ["stage2", "stage3", "stage4"],
+    }
+
+
+class DetectorTests(VisionModelTests):
+    """As those of the other models, with labels of detectors."""
+
+    def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
+        inputs = super()._prepare_for_class(inputs_dict, model_class, return_labels=return_labels)
+        return inputs | {"labels": self.model_tester.labels()} if return_labels else inputs
+
+
+class MaskRCNNModelTest(DetectorTests, unittest.TestCase):
+    tester_class = MaskRCNNTester
+    all_model_classes = (GPViTForObjectDetection, GPViTForInstanceSegmentation)
+
+
+class RetinaNetModelTest(DetectorTests, unittest.TestCase):
+    tester_class = RetinaNetTester
+    all_model_classes = (GPViTForObjectDetection,)
 
 
 class HRViTTester(VisionModelTester):

@@ -15,6 +15,7 @@ from torch import multiprocessing
 from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
 from model_outputs import assert_same, tensors
+from small_detectors import ALL_KINDS, small_model
 
 
 PIXELS = (1, 3, 40, 40)
@@ -88,3 +89,17 @@ def test_spawned_processes_share_the_weights(family):
         assert process.exitcode == 0
         torch.testing.assert_close(answer, tensors(expected), atol=1e-5, rtol=1e-5)
         assert (next(model.parameters()) == 7.0).all()
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+@torch.no_grad()
+def test_copies_of_detectors(kind, tmp_path):
+    flags = {"output_hidden_states": True, "output_group_attentions": True}
+    pixel_values, model = torch.randn(PIXELS), small_model(kind)
+    expected = model(pixel_values, **flags)
+    torch.save(model, tmp_path / "model.pt")
+    copies = [torch.load(tmp_path / "model.pt", weights_only=False), copy.deepcopy(model)]
+    with mock.patch.dict(_CAN_RECORD_REGISTRY, clear=True):
+        copies.append(pickle.loads(pickle.dumps(model)))
+        for each in copies:
+            assert_same(each(pixel_values, **flags), expected, atol=0, rtol=0)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from model_outputs import assert_same
+from small_detectors import small_model
 
 
 pytest.importorskip("accelerate")
@@ -78,3 +79,17 @@ def test_trunk_and_backbone_offloaded_by_accelerate(family, tmp_path):
                 accelerate.disk_offload(model, folder, execution_device=torch.device("cpu"))
             assert {weight.device.type for weight in model.parameters()} == {"meta"}
             assert_same(model(pixel_values, **FLAGS), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("part", [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
+@pytest.mark.parametrize("kind", ["backbone", pytest.param("retinanet", marks=pytest.mark.slow), "masks"])
+@torch.no_grad()
+def test_detectors_in_parts(kind, part, tmp_path):
+    pixel_values, model = torch.randn(2, 3, 33, 47), small_model(kind)
+    model.save_pretrained(tmp_path / "model")
+    size = sum(value.nbytes for value in model.state_dict().values())
+    memory = {"device_map": "auto", "max_memory": {"cpu": int(part * size)}, "offload_folder": tmp_path / "weights"}
+    loaded = type(model).from_pretrained(tmp_path / "model", **memory)
+    assert {weight.device.type for weight in loaded.parameters()} == ({"cpu", "meta"} if part else {"meta"})
+    for _ in range(2):
+        assert_same(loaded(pixel_values, **FLAGS), model(pixel_values, **FLAGS), atol=1e-4, rtol=1e-4)

@@ -12,6 +12,7 @@ from torch.export import Dim
 
 from families import GPVIT
 from model_outputs import assert_same
+from small_detectors import ALL_KINDS, SHALLOW, assert_alike, small_model
 
 
 each_class = pytest.mark.parametrize(
@@ -71,3 +72,36 @@ def test_deep_models(family, index):
 def test_a_saved_program_takes_any_batch(tmp_path):
     model = GPVIT.classifier_class(GPVIT.config(num_hidden_layers=2, group_layer_indices=[1], num_group_tokens=[6]))
     assert_exports(model.eval(), dynamic(0), False, OTHERS[:1], tmp_path / "model.pt2")
+
+
+# --- the adapter and detectors
+
+
+def assert_detector_exports(kind, sizes, strict=False, path=None):
+    """The first of the sizes is traced; of several, any other that has more than one cell on every level will do."""
+    model = small_model(kind, **SHALLOW)
+    shapes = dynamic(0, 2, 3) if len(sizes) > 1 else None
+    with torch.no_grad():
+        program = torch.export.export(model, (torch.randn(sizes[0]),), dynamic_shapes=shapes, strict=strict)
+        if path is not None:
+            torch.export.save(program, path)
+            program = torch.export.load(path)
+        exported = program.module(check_guards=shapes is None)
+        for size in sizes:
+            pixel_values = torch.randn(size)
+            outputs = exported(pixel_values)
+            assert type(outputs) is type(model(pixel_values))
+            assert_alike(outputs, model(pixel_values))
+
+
+@pytest.mark.parametrize("kind", ["backbone", "masks"])
+def test_detectors_of_one_size(kind):
+    assert_detector_exports(kind, [(2, 3, 70, 96)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ALL_KINDS)
+@each_way
+def test_detectors_of_any_batch_and_size(kind, strict, tmp_path):
+    sizes = [(2, 3, 136, 200), (3, 3, 136, 200), (1, 3, 150, 330), (5, 3, 264, 129)]
+    assert_detector_exports(kind, sizes, strict, tmp_path / "model.pt2")

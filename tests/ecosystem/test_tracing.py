@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from model_outputs import assert_same, tensors
+from small_detectors import ALL_KINDS, SHALLOW, assert_alike, small_model
 
 
 pytestmark = [
@@ -15,6 +16,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning"),
 ]
+# Mask R-CNN without its masks is a part of it.
+each_kind = pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind == "boxes" else []) for kind in ALL_KINDS]
+)
 SIZES = [(57, 90), pytest.param((64, 96), marks=pytest.mark.slow)]  # padded and whole stripes
 
 
@@ -75,3 +80,33 @@ def test_exporter_that_traces(family):
         assert len(outputs) == len(expected)
         for mine, exact in zip(outputs, expected, strict=True):
             torch.testing.assert_close(torch.from_numpy(mine), exact, atol=1e-4, rtol=1e-4)
+
+
+@each_kind
+@torch.no_grad()
+def test_detectors_trace(kind):
+    """Of a detector, whose non-maximum suppression goes image by image, for one batch size."""
+    model = small_model(kind, **SHALLOW)
+    traced = torch.jit.trace(model, (torch.randn(2, 3, 57, 90),), strict=False)
+    for batch in (2, 1, 3) if kind == "backbone" else (2, 2):
+        pixel_values = torch.randn(batch, 3, 57, 90)
+        assert_alike(traced(pixel_values), model(pixel_values))
+
+
+@each_kind
+@torch.no_grad()
+def test_detectors_by_the_exporter_that_traces(kind):
+    """With the non-maximum suppression, and for other sizes with as many stripes."""
+    pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    file, model = io.BytesIO(), small_model(kind, **SHALLOW)
+    options = {"input_names": ["pixel_values"], "dynamic_axes": {"pixel_values": {2: "height", 3: "width"}}}
+    torch.onnx.export(model, (torch.randn(1, 3, 57, 90),), file, dynamo=False, opset_version=18, **options)
+    session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+    for size in ((57, 90), (64, 96)):
+        pixel_values = torch.randn(1, 3, *size)
+        outputs = session.run(None, {"pixel_values": pixel_values.numpy()})
+        expected = model(pixel_values)
+        outputs = list(map(torch.from_numpy, outputs))
+        found = {"feature_maps": tuple(outputs)} if kind == "backbone" else dict(zip(expected, outputs, strict=True))
+        assert_alike(found, expected)

@@ -22,6 +22,8 @@ from hf_gpvit import (
     HRViTForSemanticSegmentation,
 )
 from hf_gpvit.hub import export_onnx, model_card, onnx_export, save_for_hub
+from small_detectors import ALL_KINDS, assert_alike, small_model
+from small_detectors import SHALLOW as SHALLOW_DETECTOR
 
 
 onnx = pytest.importorskip("onnx")
@@ -208,3 +210,76 @@ def test_presets(preset, config_class, classes, kind, tmp_path):
     model = awake(classes[kind != "classifier"](config_class.from_preset(preset, num_labels=150, **head)))
     path = export_onnx(model, tmp_path / "model.onnx")
     assert_same(model, path, [(1, 224, 224), (2, 512, 512), (3, 200, 232)])
+
+
+# ---- the adapter and detectors
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    """The smallest Mask R-CNN and its file."""
+    torch.manual_seed(0)
+    model = small_model(
+        "masks", num_hidden_layers=1, group_layer_indices=[], num_group_tokens=[], num_extra_extractors=0
+    )
+    return model, export_onnx(model, tmp_path_factory.mktemp("detector") / "model.onnx")
+
+
+@torch.no_grad()
+def assert_detects_alike(model, path, sizes):
+    for size in sizes:
+        pixel_values = torch.randn(size[0], 3, *size[1:])
+        outputs, expected = run(path, pixel_values), model(pixel_values)
+        assert all(value.shape == outputs[name].shape for name, value in expected.items() if name != "feature_maps")
+        if "feature_maps" in expected:
+            outputs = {"feature_maps": tuple(outputs.values())}
+        assert_alike(outputs, expected)
+
+
+def test_detector_of_any_batch_and_size(detector):
+    assert_detects_alike(
+        *detector, [(2, 72, 104), (1, 72, 104), (3, 40, 40), (1, 37, 50), (4, 33, 200), (1, 200, 300)]
+    )
+
+
+@torch.no_grad()
+def test_detector_where_there_is_nothing_to_find(detector):
+    outputs = run(detector[1], torch.zeros(2, 3, 1, 1))
+    expected = detector[0](torch.zeros(2, 3, 1, 1))
+    for name, value in expected.items():
+        torch.testing.assert_close(outputs[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_names_of_outputs_of_a_detector(detector):
+    graph = onnx.load(detector[1]).graph
+    names = [output.name for output in graph.output]
+    assert names == ["logits", "pred_boxes", "pred_masks", "pixel_sizes"]
+    assert "NonMaxSuppression" in {node.op_type for node in graph.node}
+    assert not {node.domain for node in graph.node} - {""}
+
+
+def test_wrong_file_of_a_detector_is_refused(detector, tmp_path, monkeypatch):
+    other = copy.deepcopy(detector[0])
+    with torch.no_grad():
+        other.detector.box_head.deltas.bias.fill_(0.5)
+    program = torch.onnx.ONNXProgram(onnx_ir.load(detector[1]), None)
+    monkeypatch.setattr(torch.onnx, "export", lambda *args, **kwargs: program)
+    with pytest.raises(RuntimeError, match=r"ONNX file gives \d+ detections, PyTorch \d+, of which \d+ are the same"):
+        export_onnx(other, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_deep_detectors(kind, tmp_path):
+    model = small_model(kind)
+    sizes = [(2, 72, 104), (3, 40, 40), (4, 33, 200), (1, 400, 300)]
+    assert_detects_alike(model, export_onnx(model, tmp_path / "model.onnx"), sizes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["retinanet", "masks"])
+def test_detectors_in_half_precision_are_exported_in_float32(kind, tmp_path):
+    model = small_model(kind, **SHALLOW_DETECTOR).to(torch.bfloat16).train()
+    path = export_onnx(model, tmp_path / "model.onnx")
+    assert_detects_alike(copy.deepcopy(model).float().eval(), path, [(2, 72, 104)])

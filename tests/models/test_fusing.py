@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from families import GPVIT, HRVIT, trained
 from model_outputs import assert_same, tensors
+from small_detectors import ALL_KINDS, random_labels, small_model
 
 
 SIZES = [(40, 40), (33, 47), (9, 70)]
@@ -258,3 +259,27 @@ def test_other_norms_stay(family, norm):
                 nn.init.normal_(module.batch_norm.bias)
         model.eval()
         assert_same(model.fuse_for_inference()(pixel_values), model(pixel_values), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+@torch.no_grad()
+def test_adapter_and_detectors(kind):
+    """Norms of sums have no layer to go into: those of the pyramid stay."""
+    model = trained(small_model(kind))
+    fused = model.fuse_for_inference()
+    normed = [name for name, module in fused.named_modules() if isinstance(module, _BatchNorm)]
+    assert normed
+    assert all("pyramid.norms.stage" in name for name in normed)
+    flags = {"output_hidden_states": True, "output_attentions": True, "output_group_attentions": True}
+    labels = {} if kind == "backbone" else {"labels": random_labels((33, 70), 2, 0)}
+    for size in SIZES:
+        pixel_values = torch.randn(2, 3, *size)
+        assert_same(fused(pixel_values, **flags), model(pixel_values, **flags), atol=1e-3, rtol=1e-3)
+    if labels:
+        torch.manual_seed(0)
+        expected = model(torch.ones(2, 3, 33, 70), **labels).loss
+        torch.manual_seed(0)
+        torch.testing.assert_close(fused(torch.ones(2, 3, 33, 70), **labels).loss, expected)
+    for refused in (fused.train, fused.gpvit.train if kind == "backbone" else fused.backbone.train):
+        with pytest.raises(RuntimeError, match="fused for inference and can't"):
+            refused()

@@ -14,6 +14,7 @@ from transformers import AutoModelForSemanticSegmentation
 from families import awake
 from hf_gpvit.models.compat import StridedConv2d
 from model_outputs import tensors
+from small_detectors import ALL_KINDS, random_labels, small_model
 
 
 HALVES = (torch.bfloat16, torch.float16)
@@ -192,3 +193,68 @@ def test_auto_classes_keep_it_too(family):
     config = family.config(decode_head_type="upernet", **family.shallow)
     model = AutoModelForSemanticSegmentation.from_config(config, dtype=torch.bfloat16)
     assert batch_norm_dtypes(model) == {torch.float32}
+
+
+# --- the adapter and detectors
+
+
+def norm_dtypes(model):
+    return {module.running_var.dtype for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_norms_of_detectors_keep_float32(kind, dtype, tmp_path):
+    """Those of the pyramid too, which have names of their own."""
+    model = small_model(kind)
+    model.save_pretrained(tmp_path)
+    config = copy.deepcopy(model.config)
+    for each in (type(model)._from_config(config, dtype=dtype), type(model).from_pretrained(tmp_path, dtype=dtype)):
+        assert norm_dtypes(each) == {torch.float32}
+        assert each.dtype == dtype
+        others = {name: weight for name, weight in each.named_parameters() if "norm" not in name}
+        assert {weight.dtype for weight in others.values()} == {dtype}
+
+
+class Sampled(TorchDispatchMode):
+    """Collects the types of what is sampled at places between pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.dtypes = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket.__name__ in ("grid_sampler_2d", "roi_align"):
+            self.dtypes += [args[0].dtype, args[1].dtype]
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("how", ["autocast", *HALVES], ids=str)
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_detectors_sample_and_lose_in_float32(kind, how):
+    """Maps and losses are close to those in float32; which boxes there are depends on every rounding."""
+    every = {"rpn_batch_size_per_image": 10**4, "rpn_positive_fraction": 1.0, "box_batch_size_per_image": 10**4}
+    model = small_model(kind, **every if kind != "backbone" else {})
+    backbone = model if kind == "backbone" else model.backbone
+    pixel_values = torch.randn(2, 3, 70, 96)
+    labels = {} if kind == "backbone" else {"labels": random_labels((70, 96), 2, 1)}
+    with torch.no_grad():
+        expected, exact = model(pixel_values, **labels), backbone(pixel_values).feature_maps
+    dtype, half = in_half_precision(copy.deepcopy(model), how)
+    with Sampled() as sampled, torch.autocast("cpu", dtype or torch.bfloat16, enabled=dtype is not None):
+        outputs = half(pixel_values, **labels)
+        maps = (half if kind == "backbone" else half.backbone)(pixel_values).feature_maps
+    assert len(sampled.dtypes) > 20
+    assert set(sampled.dtypes) == {torch.float32}
+    for mine, other in zip(maps, exact, strict=True):
+        assert (mine.float() - other).norm() < 0.03 * other.norm()
+    if kind != "backbone":
+        sum(outputs.loss_dict.values()).backward()
+        assert all(weight.grad.isfinite().all() for weight in half.parameters())
+        assert {value.dtype for name, value in tensors(outputs).items() if "loss" not in name} == {
+            torch.float32,
+            torch.int64,
+        }
+        for name, loss in expected.loss_dict.items():
+            assert outputs.loss_dict[name].dtype == torch.float32
+            torch.testing.assert_close(outputs.loss_dict[name], loss, rtol=0.1, atol=0.02)

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import Trainer, TrainingArguments
 
+from small_detectors import ALL_KINDS, random_labels, small_model
+
 
 def trainable_models(family, **overrides):
     """(model, labels) of both heads and all problem types that need no more than a batch of images."""
@@ -166,3 +168,43 @@ def test_accumulated_gradients_equal_those_of_the_whole_batch(family, kind, tmp_
     whole, accumulated = step(4), step(1)
     assert whole.abs().max() > 0
     torch.testing.assert_close(accumulated, whole, atol=1e-5 * whole.abs().max().item(), rtol=1e-3)
+
+
+def adapter_loss(kind, model):
+    """A loss of random pictures, the same every time."""
+    torch.manual_seed(1)
+    pixel_values, labels = torch.randn(2, 3, 70, 96), random_labels((70, 96), 2, 1)
+    if kind == "backbone":
+        return sum(feature_map.square().mean() for feature_map in model(pixel_values).feature_maps)
+    return model(pixel_values, labels=labels).loss
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_checkpointing_of_adapter_and_detectors(kind, use_reentrant):
+    model = small_model(kind, drop_path_rate=0.2).train()
+    checkpointed = copy.deepcopy(model)
+    checkpointed.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
+    checkpointed.enable_input_require_grads()
+    for each in (model, checkpointed):
+        adapter_loss(kind, each).backward()
+    expected, actual = gradients(model), gradients(checkpointed)
+    largest = max(gradient.abs().max() for gradient in expected.values())
+    for name in expected:
+        assert (actual[name] - expected[name]).abs().max() <= 1e-5 * largest, name
+    for name, value in model.named_buffers():
+        assert torch.equal(value, checkpointed.get_buffer(name)), name
+
+
+@pytest.mark.parametrize("kind", ["backbone", "masks"])
+def test_checkpointing_recomputes_injectors_and_extractors(kind):
+    model = small_model(kind).train()
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    attentions = [module for module in model.modules() if type(module).__name__ == "GPViTDeformableAttention"]
+    calls = []
+    for attention in attentions:
+        attention.value.register_forward_hook(lambda *args: calls.append(1))
+    loss = adapter_loss(kind, model)
+    assert len(calls) == len(attentions)
+    loss.backward()
+    assert len(calls) == 2 * len(attentions)

@@ -21,16 +21,20 @@ _TOLERANCES = (1e-6, 1e-4)
 # traced has several windows in the coarsest map of HRViT too: a count of 1 would be fixed in the file.
 _TRACED_SIZE = (2, 520, 744)
 _CHECKED_SIZES = [(1, 101, 85), (3, 330, 199)]
+# Which of two detections comes first, or is left out beside the other, rounding decides where they score alike.
+_DETECTION_TOLERANCE, _SAME_DETECTIONS = 1e-3, 0.9
 
 
 def export_onnx(model: PreTrainedModel, path: str | os.PathLike) -> Path:
     """Writes `model` as an ONNX file that takes batches and images of any size, as the model itself does.
 
     The input is `pixel_values`, float32 (batch_size, num_channels, height, width). The outputs have the names of the
-    model's: `logits` where it has a head, `last_hidden_state` and `pooler_output` of a trunk, and `feature_maps.0`,
-    `feature_maps.1`, ... of a backbone. The file computes in float32 whatever the precision of `model`, in eval mode.
-    It is checked before it takes the place of an older one: by `onnx.checker`, and, where onnxruntime is installed,
-    by running it on images of sizes that it was not traced with.
+    model's: `logits` where it has a head, `last_hidden_state` and `pooler_output` of a trunk, `feature_maps.0`,
+    `feature_maps.1`, ... of a backbone, and `logits`, `pred_boxes`, `pred_masks` and `pixel_sizes` of a detector. The
+    non-maximum suppression of a detector is in the file, which takes no `pixel_mask`: its images have no padding. The
+    file computes in float32 whatever the precision of `model`, in eval mode. It is checked before it takes the place
+    of an older one: by `onnx.checker`, and, where onnxruntime is installed, by running it on images of sizes that it
+    was not traced with.
 
     `model` stays as it is: a copy on the CPU is exported. Its attention is the eager one, which makes a smaller file
     than SDPA does; what it computes is the same.
@@ -58,6 +62,7 @@ def export_onnx(model: PreTrainedModel, path: str | os.PathLike) -> Path:
         input_names=["pixel_values"],
         output_names=exported.output_names,
         dynamic_shapes=({0: "batch_size", 2: "height", 3: "width"},),
+        custom_translation_table=_translations() if "pred_boxes" in exported.output_names else None,
         dynamo=True,
         verbose=False,
     )
@@ -132,8 +137,34 @@ def _check_outputs(exported: _ExportedModel, path: Path) -> None:
     for size in _CHECKED_SIZES:
         pixel_values = exported.sample(*size)
         outputs = session.run(exported.output_names, {"pixel_values": pixel_values.numpy()})
-        for name, output, expected in zip(exported.output_names, outputs, exported(pixel_values), strict=True):
-            _check_output(name, torch.from_numpy(output), expected)
+        outputs = dict(zip(exported.output_names, map(torch.from_numpy, outputs), strict=True))
+        expected = dict(zip(exported.output_names, exported(pixel_values), strict=True))
+        if "pred_boxes" in expected:
+            _check_detections(outputs, expected)
+            continue
+        for name, output in outputs.items():
+            _check_output(name, output, expected[name])
+
+
+def _check_detections(outputs: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    found, wanted = _detections(outputs), _detections(expected)
+    for some, others in ((found, wanted), (wanted, found)):
+        distances = torch.cdist(some, others, p=torch.inf)
+        same = (distances < _DETECTION_TOLERANCE).any(dim=1).sum().item()
+        if not same >= _SAME_DETECTIONS * len(some):
+            raise RuntimeError(
+                f"The ONNX file gives {len(found)} detections, PyTorch {len(wanted)}, of which {same} are the same."
+            )
+
+
+def _detections(outputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """One row for each: image, class, score, box, and the probabilities of its mask."""
+    scores, classes = outputs["logits"].sigmoid().max(dim=-1)
+    images = torch.arange(len(scores))[:, None].expand_as(scores)
+    rows = [torch.stack([images, classes, scores], dim=-1), outputs["pred_boxes"]]
+    if "pred_masks" in outputs:
+        rows.append(outputs["pred_masks"].sigmoid().flatten(2))
+    return torch.cat(rows, dim=-1)[scores > 0]
 
 
 def _check_output(name: str, output: torch.Tensor, expected: torch.Tensor) -> None:
@@ -145,3 +176,26 @@ def _check_output(name: str, output: torch.Tensor, expected: torch.Tensor) -> No
     absolute, relative = _TOLERANCES
     if not difference <= absolute + relative * expected.abs().max().item():
         raise RuntimeError(f"The ONNX file's {name} differ from PyTorch's by up to {difference:.2g}.")
+
+
+def _translations() -> dict:
+    """What becomes of the package's own operators."""
+    op = import_extra("onnxscript", "onnx").opset18
+
+    def keep_apart(boxes, scores, groups, exists, threshold: float):
+        nothing, lowest = (
+            op.Constant(value_float=-torch.inf),
+            op.Constant(value_floats=[torch.finfo(torch.float32).min]),
+        )
+        zero, one = op.Constant(value_int=0), op.Constant(value_int=1)
+        every_group = op.Range(zero, op.Add(op.ReduceMax(groups, keepdims=0), one), one)
+        is_of_group = op.Equal(op.Unsqueeze(groups, [1]), op.Unsqueeze(every_group, [0, 2]))
+        is_there = op.And(is_of_group, op.Unsqueeze(exists, [1]))
+        scores_by_group = op.Where(is_there, op.Unsqueeze(scores, [1]), nothing)
+        most = op.Shape(scores, start=1, end=2)
+        kept = op.NonMaxSuppression(boxes, scores_by_group, most, op.Constant(value_floats=[threshold]), lowest)
+        places = op.Gather(kept, [0, 2], axis=1)  # image and box, without the group
+        marks = op.Expand(one, op.Shape(kept, start=0, end=1))
+        return op.Greater(op.ScatterND(op.Expand(zero, op.Shape(exists)), places, marks), zero)
+
+    return {torch.ops.hf_gpvit.keep_apart.default: keep_apart}

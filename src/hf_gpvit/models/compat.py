@@ -6,7 +6,7 @@ Published repositories carry this file and meet releases that nobody has seen ye
 `private`, with something to stand in for it: without the name a model is slower or lacks a feature, but it loads.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -52,6 +52,11 @@ def is_static(condition: bool | torch.SymBool | torch.Tensor) -> bool:
     if isinstance(condition, torch.Tensor):
         return bool(condition)
     return _statically_known_true(condition)
+
+
+def sizes_as_tensor(sizes: Iterable[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Sizes of tensors as the values of one; symbolic and traced ones stay what they are."""
+    return torch.stack([torch.full((), size, dtype=dtype, device=device) for size in sizes])
 
 
 # Whether a transform of torch.func runs: under vmap, tensors have neither a layout nor values to look at. Without a

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import torch
 
+from .compat import sizes_as_tensor
+
 
 MAX_LOG_RATIO = math.log(1000 / 16)
 
@@ -29,7 +31,7 @@ def grid_anchors(
     """(h * w * A, 4) anchors of a map, row after row, those of one place together; the first stands at the origin."""
     height, width = grid
     y, x = (torch.arange(side, device=device, dtype=torch.float32) * stride for side in (height, width))
-    corners = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1).reshape(-1, 1, 2)
+    corners = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1).flatten(0, 1)[:, None]
     return (base_anchors(stride, scales, ratios, device) + corners.repeat(1, 1, 2)).flatten(0, 1)
 
 
@@ -58,15 +60,13 @@ def clip_boxes(boxes: torch.Tensor, image_sizes: torch.Tensor) -> torch.Tensor:
 
 def relative_boxes(boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """(..., 4) boxes as centre and size, relative to an image of this height and width."""
-    height, width = size
     centres, sizes = _centres_and_sizes(boxes)
-    return torch.cat([centres, sizes], dim=-1) / boxes.new_tensor([width, height, width, height])
+    return torch.cat([centres, sizes], dim=-1) / _units(boxes, size)
 
 
 def absolute_boxes(boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """The inverse of `relative_boxes`."""
-    height, width = size
-    boxes = boxes * boxes.new_tensor([width, height, width, height])
+    boxes = boxes * _units(boxes, size)
     centres, half = boxes[..., :2], boxes[..., 2:] / 2
     return torch.cat([centres - half, centres + half], dim=-1)
 
@@ -82,6 +82,11 @@ def box_ious(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     sides = (torch.minimum(first[:, None, 2:], second[:, 2:]) - corner).clamp(min=0)
     common = sides[..., 0] * sides[..., 1]
     return common / (box_areas(first)[:, None] + box_areas(second) - common).clamp(min=1e-6)
+
+
+def _units(boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    height, width = size
+    return sizes_as_tensor((width, height, width, height), boxes.dtype, boxes.device)
 
 
 def _centres_and_sizes(boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

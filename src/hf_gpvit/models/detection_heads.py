@@ -36,7 +36,7 @@ class FeaturePyramid(nn.Module):
         maps = [output(lateral) for output, lateral in zip(self.output, laterals, strict=True)]
         for convolution in self.extra:
             maps.append(convolution(maps[-1]))
-        return maps if self.extra else [*maps, maps[-1][:, :, ::2, ::2]]
+        return maps if self.extra else [*maps, F.max_pool2d(maps[-1], kernel_size=1, stride=2)]
 
 
 def by_anchor(dense: torch.Tensor, values: int) -> torch.Tensor:

@@ -53,21 +53,20 @@ def _(boxes, scores, groups, exists, threshold):
     return torch.empty_like(exists)
 
 
-def region_features(scene, regions: list[torch.Tensor], side: int) -> torch.Tensor:
+def region_features(scene, regions: list[torch.Tensor] | torch.Tensor, side: int) -> torch.Tensor:
     """What the maps have within boxes, each taken from the level for its size (arXiv:1612.03144, eq. 1).
 
     A box has no size on the other levels, where it costs nothing and gives 0, so that all levels can be added.
 
     Args:
         scene: Maps (B, C, h, w) of the pyramid and their strides.
-        regions: (R_i, 4) boxes of each image.
+        regions: (R_i, 4) boxes of each image, or (B, R, 4).
         side: Of the regions that come out.
 
     Returns:
         (sum of R_i, C, side, side), in the type of the maps.
     """
-    boxes = torch.cat(regions)
-    images = torch.cat([torch.full_like(region[:, :1], image) for image, region in enumerate(regions)])
+    images, boxes = _with_images(regions).split([1, 4], dim=1)
     sides = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).clamp(min=0).sqrt()
     levels = (sides / FINEST_SIDE + 1e-6).log2().floor().clamp(0, NUM_REGION_LEVELS - 1)
     features = sum(
@@ -82,6 +81,14 @@ def region_features(scene, regions: list[torch.Tensor], side: int) -> torch.Tens
         for level in range(NUM_REGION_LEVELS)
     )
     return features.to(scene.maps[0].dtype)
+
+
+def _with_images(regions: list[torch.Tensor] | torch.Tensor) -> torch.Tensor:
+    """(sum of R_i, 5): boxes, each after the index of its image; of (B, R, 4) whatever the size of the batch."""
+    if isinstance(regions, torch.Tensor):
+        images = torch.arange(regions.shape[0], dtype=regions.dtype, device=regions.device)
+        return torch.cat([images[:, None, None].expand_as(regions[..., :1]), regions], dim=-1).flatten(0, 1)
+    return torch.cat([torch.nn.functional.pad(boxes, (1, 0), value=image) for image, boxes in enumerate(regions)])
 
 
 def cut_masks(masks: torch.Tensor, indices: torch.Tensor, boxes: torch.Tensor, side: int) -> torch.Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from .compat import is_transformed
+from .compat import is_transformed, sizes_as_tensor
 
 
 def check_pixel_values(pixel_values: torch.Tensor, num_channels: int) -> None:
@@ -96,6 +96,11 @@ def check_batch_statistics(module: nn.Module, values_per_channel: int, pixel_val
         )
 
 
+def batch_sizes(pixel_values: torch.Tensor) -> torch.Tensor:
+    """(B, 2) int64: height and width of (B, C, H, W), for each of the batch."""
+    return sizes_as_tensor(pixel_values.shape[-2:], torch.int64, pixel_values.device).repeat(pixel_values.shape[0], 1)
+
+
 def checked_image_sizes(pixel_mask: torch.Tensor | None, pixel_values: torch.Tensor) -> torch.Tensor:
     """(B, 2) heights and widths of the images in a batch that is padded on the right and at the bottom.
 
@@ -105,7 +110,7 @@ def checked_image_sizes(pixel_mask: torch.Tensor | None, pixel_values: torch.Ten
     """
     batch, _, height, width = pixel_values.shape
     if pixel_mask is None:
-        return torch.tensor([[height, width]], device=pixel_values.device).expand(batch, 2)
+        return batch_sizes(pixel_values)
     shape = tuple(pixel_mask.shape) if isinstance(pixel_mask, torch.Tensor) else type(pixel_mask).__name__
     if shape != (batch, height, width):
         raise ValueError(f"pixel_mask must have the shape {(batch, height, width)} of pixel_values, got {shape}.")

@@ -8,6 +8,7 @@ what is injected, and the only one of what is extracted.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +19,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.processing_utils import Unpack
 from transformers.utils import auto_docstring
 
-from .compat import capture_outputs, maybe_autocast
+from .compat import capture_outputs, maybe_autocast, sizes_as_tensor
 from .configuration_gpvit_adapter import GPViTAdapterConfig
-from .layers import ConvBNReLU, DropPath, PointwiseLinear, channels_last_pixels
+from .layers import ConvBNReLU, DropPath, PointwiseLinear, channels_last_pixels, crop_map
 from .modeling_gpvit import (
     GPViTBackboneOutput,
     GPViTKwargs,
@@ -90,7 +91,9 @@ class GPViTDeformableAttention(nn.Module):
         """Map (B, h * w, C), offsets (B, N, heads, P, 2), weights (B, N, heads, P) -> (B * heads, C / heads, N)."""
         height, width = grid
         values = values.transpose(1, 2).unflatten(1, (self.num_heads, -1)).flatten(0, 1).unflatten(-1, grid)
-        places = points[None, :, None, None] + offsets / offsets.new_tensor([width, height])
+        places = points[None, :, None, None] + offsets / sizes_as_tensor(
+            (width, height), offsets.dtype, offsets.device
+        )
         places = (2 * places - 1).transpose(1, 2).flatten(0, 1)
         weights = weights.transpose(1, 2).flatten(0, 1)[:, None]
         sampled = F.grid_sample(values, places, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -171,15 +174,17 @@ class GPViTInteraction(nn.Module):
         self,
         hidden_states: torch.Tensor,
         features: torch.Tensor,
-        layers: nn.ModuleList,
+        layers: Callable[[torch.Tensor, int, int], torch.Tensor],
         points: torch.Tensor,
         grids: list[Grid],
-        **kwargs,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens (B, N, C), features (B, M, C) at the points (M, 2), of which the first N are the tokens'."""
+        """Tokens (B, N, C), features (B, M, C) at the points (M, 2), of which the first N are the tokens'.
+
+        `layers` takes tokens through those from one index to another: modules that were arguments would be moved by
+        accelerate, as tensors are.
+        """
         hidden_states = self.injector(hidden_states, features, points[: hidden_states.shape[1]], grids)
-        for layer in layers[self.first : self.last + 1]:
-            hidden_states = layer(hidden_states, grids[0], **kwargs)
+        hidden_states = layers(hidden_states, self.first, self.last)
         for extractor in self.extractors:
             features = extractor(features, hidden_states, points, grids)
         return hidden_states, features
@@ -236,7 +241,9 @@ class GPViTPyramid(nn.Module):
         """Maps (B, C, h, w) by stage, and the map of tokens -> (B, C, h, w) by stage of `config.out_features`."""
         if "stage1" in maps:
             height, width = maps["stage1"].shape[-2:]
-            maps = maps | {"stage1": maps["stage1"] + self.upsampling(maps["stage2"])[..., :height, :width]}
+            upsampled = self.upsampling(maps["stage2"]).permute(0, 2, 3, 1)
+            upsampled = crop_map(upsampled, (height, width)).permute(0, 3, 1, 2)
+            maps = maps | {"stage1": maps["stage1"] + upsampled}
         return {
             stage: norm(maps[stage] + resize_bilinear(tokens, maps[stage].shape[-2:]))
             for stage, norm in self.norms.items()
@@ -245,6 +252,7 @@ class GPViTPyramid(nn.Module):
 
 class GPViTAdapterPreTrainedModel(GPViTPreTrainedModel):
     config: GPViTAdapterConfig
+    _keep_in_fp32_modules_strict = [*GPViTPreTrainedModel._keep_in_fp32_modules_strict, "pyramid.norms"]
     base_model_prefix = "backbone"  # of detectors: their folders load into a backbone, and a backbone's into them
     _no_split_modules = [*GPViTPreTrainedModel._no_split_modules, "GPViTInjector", "GPViTExtractor"]
     _never_decaying = (*GPViTPreTrainedModel._never_decaying, "level_embeddings")
@@ -352,8 +360,14 @@ class GPViTAdapterBackbone(BackboneMixin, GPViTAdapterPreTrainedModel):
             dim=1,
         )
         hidden_states, _ = self.gpvit.embed(pixel_values)
+
+        def layers(hidden_states: torch.Tensor, first: int, last: int) -> torch.Tensor:
+            for layer in self.gpvit.layers[first : last + 1]:
+                hidden_states = layer(hidden_states, grids[0], **kwargs)
+            return hidden_states
+
         for interaction in self.interactions:
-            hidden_states, features = interaction(hidden_states, features, self.gpvit.layers, points, grids, **kwargs)
+            hidden_states, features = interaction(hidden_states, features, layers, points, grids)
         coarse = features.split([height * width for height, width in grids], dim=1)
         for stage, feature, grid in zip(("stage2", "stage3", "stage4"), coarse, grids, strict=True):
             maps[stage] = as_map(feature, grid)

@@ -14,6 +14,7 @@ from torch import nn
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple, requires_backends
 
+from .compat import is_static
 from .configuration_gpvit_detection import GPViTDetectionConfig
 from .detection_boxes import (
     Matcher,
@@ -35,7 +36,13 @@ from .detection_heads import (
 )
 from .detection_losses import UNIT_STDS, box_loss, mask_loss, retina_loss, rpn_loss
 from .detection_regions import cut_masks, keep_apart, region_features
-from .inputs import check_batch_statistics, check_pixel_values, checked_detection_labels, checked_image_sizes
+from .inputs import (
+    batch_sizes,
+    check_batch_statistics,
+    check_pixel_values,
+    checked_detection_labels,
+    checked_image_sizes,
+)
 from .layers import ceil_div
 from .modeling_gpvit import AttentionOutputs, GPViTKwargs, recorded
 from .modeling_gpvit_adapter import GPViTAdapterBackbone, GPViTAdapterPreTrainedModel
@@ -170,11 +177,11 @@ class RegionProposals(nn.Module):
         top_n = config.rpn_pre_nms_top_n_train if self.training else config.rpn_pre_nms_top_n_test
         scores, boxes, levels = [], [], []
         for level in range(len(logits)):
-            best = logits[level].topk(min(top_n, logits[level].shape[1]), dim=1)
-            scores.append(best.values)
-            chosen = deltas[level].take_along_dim(best.indices[..., None], dim=1)
-            boxes.append(decode_boxes(chosen, anchors[level][best.indices], UNIT_STDS))
-            levels.append(torch.full_like(best.indices, level))
+            best, places = best_scores(logits[level], top_n)
+            scores.append(best)
+            chosen = pick(deltas[level], places)
+            boxes.append(decode_boxes(chosen, anchors[level][places], UNIT_STDS))
+            levels.append(torch.full_like(places, level))
         scores, boxes, levels = torch.cat(scores, dim=1), torch.cat(boxes, dim=1), torch.cat(levels, dim=1)
         boxes = clip_boxes(boxes, scene.image_sizes)
         exists = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
@@ -201,13 +208,31 @@ class RegionProposals(nn.Module):
         )
 
 
+def pick(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """(B, N, ...) values at places (B, K) -> (B, K, ...)."""
+    places = places.reshape(*places.shape, *(1 for _ in values.shape[2:]))
+    return values.gather(1, places.expand(-1, -1, *values.shape[2:]))
+
+
+def best_scores(scores: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The `number` best of (B, N) scores and where they are; what a small image lacks scores `-inf`.
+
+    So many come out whatever the size of the image, which neither compilers nor exported files have to ask for then.
+    """
+    length = scores.shape[1]
+    # exported files take smaller images than they are traced with, whatever is known of those
+    missing = 0 if isinstance(length, int) and is_static(length >= number) else number
+    best = nn.functional.pad(scores, (0, missing), value=-math.inf).topk(number, dim=1)
+    return best.values, best.indices.clamp(max=length - 1)
+
+
 def best_boxes(
     boxes: torch.Tensor, scores: torch.Tensor, exists: torch.Tensor, number: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The boxes (B, R, 4) of highest score among those that exist, R at most `number`; the others are 0."""
     best = scores.masked_fill(~exists, -math.inf).topk(min(number, scores.shape[1]), dim=1).indices
-    exists = exists.take_along_dim(best, dim=1)
-    return boxes.take_along_dim(best[..., None], dim=1) * exists[..., None], exists
+    exists = pick(exists, best)
+    return pick(boxes, best) * exists[..., None], exists
 
 
 @dataclass
@@ -223,15 +248,11 @@ def detect(
     boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor, config: GPViTDetectionConfig
 ) -> Detections:
     """The detections among (B, N) candidates: those above the threshold, none that repeats a better one."""
-    number = config.num_detections
-    missing = max(0, number - scores.shape[1])  # a tiny image has few candidates
-    scores, labels = (nn.functional.pad(values, (0, missing)) for values in (scores, labels))
-    boxes = nn.functional.pad(boxes, (0, 0, 0, missing))
     exists = keep_apart(boxes, scores, labels, scores > config.score_threshold, config.nms_threshold)
-    best = scores.masked_fill(~exists, 0).topk(number, dim=1)
-    exists = best.values > 0
-    boxes = boxes.take_along_dim(best.indices[..., None], dim=1) * exists[..., None]
-    return Detections(boxes, best.values, labels.take_along_dim(best.indices, dim=1) * exists)
+    best, places = best_scores(scores.masked_fill(~exists, 0), config.num_detections)
+    exists = best > 0
+    boxes = pick(boxes, places) * exists[..., None]
+    return Detections(boxes, best.clamp(min=0), pick(labels, places) * exists)
 
 
 class RetinaDetector(nn.Module):
@@ -291,13 +312,12 @@ class RetinaDetector(nn.Module):
         num_labels, top_n = self.config.num_labels, self.config.retina_pre_nms_top_n
         boxes, scores, labels = [], [], []
         for level in range(len(logits)):
-            flat = logits[level].flatten(1)
-            best = flat.topk(min(top_n, flat.shape[1]), dim=1)
-            places = best.indices // num_labels
-            chosen = deltas[level].take_along_dim(places[..., None], dim=1)
+            best, indices = best_scores(logits[level].flatten(1), top_n)
+            places = indices // num_labels
+            chosen = pick(deltas[level], places)
             boxes.append(decode_boxes(chosen, anchors[level][places], UNIT_STDS))
-            scores.append(best.values.sigmoid())
-            labels.append(best.indices % num_labels)
+            scores.append(best.sigmoid())
+            labels.append(indices % num_labels)
         boxes = clip_boxes(torch.cat(boxes, dim=1), scene.image_sizes)
         return detect(boxes, torch.cat(scores, dim=1), torch.cat(labels, dim=1), self.config)
 
@@ -364,15 +384,15 @@ class RegionDetector(nn.Module):
     @torch.no_grad()
     def detections(self, scene: Scene, regions: torch.Tensor, exists: torch.Tensor) -> Detections:
         config = self.config
-        logits, deltas = self.box_head(region_features(scene, list(regions), BOX_REGION))
+        logits, deltas = self.box_head(region_features(scene, regions, BOX_REGION))
         scores = logits.softmax(dim=-1)[:, :-1].unflatten(0, exists.shape) * exists[..., None]
         # classes that score more than the threshold, of which there can't be more for one region
         most = math.ceil(1 / config.score_threshold) - 1 if config.score_threshold else config.num_labels
         scores = scores.flatten(1)
         best = scores.topk(min(scores.shape[1], regions.shape[1] * most), dim=1)
         places, labels = best.indices // config.num_labels, best.indices % config.num_labels
-        deltas = deltas.unflatten(0, exists.shape).flatten(1, 2).take_along_dim(best.indices[..., None], dim=1)
-        boxes = decode_boxes(deltas, regions.take_along_dim(places[..., None], dim=1), BOX_STDS)
+        deltas = pick(deltas.unflatten(0, exists.shape).flatten(1, 2), best.indices)
+        boxes = decode_boxes(deltas, pick(regions, places), BOX_STDS)
         return detect(clip_boxes(boxes, scene.image_sizes), best.values, labels, config)
 
     def mask_losses(
@@ -406,9 +426,8 @@ class RegionMaskDetector(RegionDetector):
     @torch.no_grad()
     def masks(self, scene: Scene, detections: Detections) -> torch.Tensor:
         """(B, D, 28, 28) logits of the detections' classes."""
-        logits = self.mask_head(region_features(scene, list(detections.boxes), MASK_REGION))
-        labels = detections.labels.flatten()[:, None, None, None]
-        return logits.take_along_dim(labels, dim=1)[:, 0].unflatten(0, detections.labels.shape)
+        logits = self.mask_head(region_features(scene, detections.boxes, MASK_REGION))
+        return pick(logits, detections.labels.reshape(-1, 1))[:, 0].unflatten(0, detections.labels.shape)
 
 
 def scored_logits(detections: Detections, num_labels: int) -> torch.Tensor:
@@ -449,9 +468,9 @@ class GPViTDetectionPreTrainedModel(GPViTAdapterPreTrainedModel):
         """What both kinds of models give, by name; `pred_masks` is None where there are none."""
         check_pixel_values(pixel_values, self.config.num_channels)
         size = tuple(pixel_values.shape[-2:])
-        if self.detector.pyramid.training:
-            positions = math.prod(ceil_div(side, self.detector.coarsest_norm) for side in size)
-            check_batch_statistics(self.detector.pyramid, len(pixel_values) * positions, pixel_values)
+        if self.detector.pyramid.training:  # elsewhere nothing depends on the size, which exports want to be any
+            rows, columns = (ceil_div(side, self.detector.coarsest_norm) for side in size)
+            check_batch_statistics(self.detector.pyramid, pixel_values.shape[0] * rows * columns, pixel_values)
         image_sizes = checked_image_sizes(pixel_mask, pixel_values)
         targets = None if labels is None else self._targets(labels, pixel_values)
         outputs = self.backbone(pixel_values, **kwargs)
@@ -462,8 +481,8 @@ class GPViTDetectionPreTrainedModel(GPViTAdapterPreTrainedModel):
             found["logits"] = scored_logits(detections, self.config.num_labels)
             found["pred_boxes"] = relative_boxes(detections.boxes, size)
             found["pred_masks"] = masks
-        sizes = torch.tensor([size] * len(pixel_values), device=pixel_values.device)  # for processes to gather
-        return found | {"pixel_sizes": sizes, **recorded(outputs)}
+        # a tensor, for processes to gather
+        return found | {"pixel_sizes": batch_sizes(pixel_values), **recorded(outputs)}
 
     def _targets(self, labels: list[dict[str, torch.Tensor]], pixel_values: torch.Tensor) -> Targets:
         checked = checked_detection_labels(labels, pixel_values, self.config.num_labels, self._learns_masks)
