@@ -3,6 +3,7 @@
 """transformers' own model tests over our classes. Not part of the default run: see `run.py` beside this file."""
 
 import copy
+import tempfile
 import unittest
 
 import pytest
@@ -25,6 +26,7 @@ from transformers import (
     SwinForImageClassification,
     SwinModel,
 )
+from transformers.modeling_utils import load_state_dict
 from transformers.testing_utils import torch_device
 from transformers_tests.test_backbone_common import BackboneTesterMixin
 from transformers_tests.test_configuration_common import ConfigTester
@@ -135,6 +137,14 @@ class VisionModelTests(ModelTesterMixin):
             if "For" in model_class.__name__:
                 self.assertIn("labels", self._prepare_for_class(inputs, model_class, return_labels=True))
 
+    def check_retained_gradients(self, outputs, value):
+        first = [outputs.hidden_states[0], outputs.attentions[0]]
+        for tensor in first:
+            tensor.retain_grad()
+        value.backward()
+        for tensor in first:
+            self.assertIsNotNone(tensor.grad)
+
     def test_output_order(self):
         """Hidden states, then attentions, come after what the model returns anyway."""
         for model_class in self.all_model_classes:
@@ -215,14 +225,54 @@ class GPViTAdapterTester(GPViTTester):
     }
 
 
-class GPViTAdapterModelTest(VisionModelTests, unittest.TestCase):
+class TrunklessModelTests(VisionModelTests):
+    """For classes whose configs belong to no `AutoModel`, where upstream skips a test."""
+
+    def test_torch_save_load(self):
+        for model_class in self.all_model_classes:
+            state = model_class(self.model_tester.get_config()).state_dict()
+            for zipped in (True, False):
+                with tempfile.NamedTemporaryFile(suffix=".bin") as file:
+                    torch.save(state, file.name, _use_new_zipfile_serialization=zipped)
+                    torch.testing.assert_close(load_state_dict(file.name), state, rtol=0, atol=0)
+
+
+class GPViTAdapterModelTest(TrunklessModelTests, unittest.TestCase):
     tester_class = GPViTAdapterTester
     all_model_classes = (GPViTAdapterBackbone,)
+
+    def test_retain_grad_hidden_states_attentions(self):
+        """Upstream asks for the gradients of a tensor, and would take the tuple of maps for it."""
+        config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
+        model = GPViTAdapterBackbone._from_config(config, attn_implementation="eager").to(torch_device)
+        outputs = model(**inputs, output_hidden_states=True, output_attentions=True)
+        self.check_retained_gradients(outputs, outputs.feature_maps[0].flatten()[0])
 
 
 class GPViTAdapterBackboneTest(VisionBackboneTests, unittest.TestCase):
+    """Upstream's two tests of configs take stages for layers and the stem for a map; they are redone without."""
+
     tester_class = GPViTAdapterTester
     all_model_classes = (GPViTAdapterBackbone,)
+
+    def test_config(self):
+        stages = ["stage1", "stage2", "stage3", "stage4"]
+        config = GPViTAdapterConfig()
+        self.assertEqual(config.stage_names, ["stem", *stages])
+        self.assertEqual(config.out_features, stages)
+        config = GPViTAdapterConfig(out_features=None, out_indices=None)
+        self.assertEqual((config.out_features, config.out_indices), (["stage4"], [4]))
+        for given in ({"out_features": ["stage1", "stage3"]}, {"out_indices": [1, 3]}):
+            config = GPViTAdapterConfig(**given)
+            self.assertEqual((config.out_features, config.out_indices), (["stage1", "stage3"], [1, 3]))
+        with self.assertRaises(ValueError):
+            GPViTAdapterConfig(out_features=["stage1", "stage2"], out_indices=[1, 3])
+
+    def test_config_save_pretrained(self):
+        config = GPViTAdapterConfig(out_indices=[1, 2, 3])
+        with tempfile.TemporaryDirectory() as folder:
+            config.save_pretrained(folder)
+            self.assertEqual(GPViTAdapterConfig.from_pretrained(folder).to_dict(), config.to_dict())
 
 
 class MaskRCNNTester(GPViTAdapterTester):
@@ -232,14 +282,18 @@ class MaskRCNNTester(GPViTAdapterTester):
         "box_hidden_size": 8,
         "rpn_post_nms_top_n": 16,
         "num_detections": 8,
-        "num_labels": 3,
         "score_threshold": 0.0,
+        # all boxes, so that none are drawn at random
+        "rpn_batch_size_per_image": 4096,
+        "rpn_positive_fraction": 1.0,
+        "box_batch_size_per_image": 4096,
+        "box_positive_fraction": 1.0,
     }
 
     def labels(self):
         height, width = self.image_size
         objects = {
-            "class_labels": torch.tensor([0, 2], device=torch_device),
+            "class_labels": torch.tensor([0, 1], device=torch_device),
             "boxes": torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.3, 0.6, 0.2, 0.2]], device=torch_device),
             "masks": torch.ones(2, height, width, device=torch_device),
         }
@@ -253,12 +307,21 @@ class RetinaNetTester(MaskRCNNTester):
     }
 
 
-class DetectorTests(VisionModelTests):
+class DetectorTests(TrunklessModelTests):
     """As those of the other models, with labels of detectors."""
 
     def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
         inputs = super()._prepare_for_class(inputs_dict, model_class, return_labels=return_labels)
         return inputs | {"labels": self.model_tester.labels()} if return_labels else inputs
+
+    def test_retain_grad_hidden_states_attentions(self):
+        """Of the loss: detections have no gradients."""
+        for model_class in self.all_model_classes:
+            config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
+            model = model_class._from_config(config, attn_implementation="eager").to(torch_device)
+            inputs = self._prepare_for_class(inputs, model_class, return_labels=True)
+            outputs = model(**inputs, output_hidden_states=True, output_attentions=True)
+            self.check_retained_gradients(outputs, outputs.loss)
 
 
 class MaskRCNNModelTest(DetectorTests, unittest.TestCase):

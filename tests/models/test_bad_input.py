@@ -379,7 +379,7 @@ def test_detectors_without_masks_need_none(kind):
         (random_labels((64, 48), 1), "1 of them"),
         (random_labels((64, 48), 1, 1, 1), "3 of them"),
     ],
-    ids=str,
+    ids=["tensor", "dict", "text", "none", "one", "three"],
 )
 def test_labels_that_are_no_list_of_dicts(detector, labels, got):
     words = f"labels must be a list of a dict for each of 2 images, got {got}."

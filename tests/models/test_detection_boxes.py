@@ -34,6 +34,7 @@ from hf_gpvit.models.modeling_gpvit_detection import (
     RetinaDetector,
     Scene,
     best_boxes,
+    best_scores,
     detect,
     scored_logits,
 )
@@ -431,6 +432,25 @@ def test_scored_logits():
     boxes = torch.tensor([[[0.0, 0, 8, 8], [20.0, 0, 28, 8]]])
     found = detect(boxes, torch.tensor([[0.25, 1.0]]), torch.tensor([[2, 1]]), config)
     assert scored_logits(found, 3).sigmoid().tolist() == [[[0, 1, 0], [0, 0, 0.25], [0, 0, 0]]]
+
+
+def test_logits_are_finite_and_their_sigmoid_is_the_score():
+    """Certainty and nothing at all too."""
+    scores = torch.tensor([[1.0, 1 - 2**-24, 0.3, 1e-30, 0.0]])
+    found = scored_logits(Detections(torch.zeros(1, 5, 4), scores, torch.tensor([[0, 1, 2, 1, 0]])), 3)
+    assert found.isfinite().all()
+    expected = torch.zeros(5, 3)
+    expected[range(4), [0, 1, 2, 1]] = scores[0, :4]
+    torch.testing.assert_close(found[0].sigmoid(), expected, rtol=1e-6, atol=0)
+    assert found[0, 0, 0].sigmoid() == 1
+
+
+def test_best_scores_of_fewer():
+    """In their order, then what isn't there."""
+    scores = torch.tensor([[0.25, 0.75]])
+    values, places = best_scores(scores, 4)
+    assert values.tolist() == [[0.75, 0.25, -math.inf, -math.inf]]
+    assert places.tolist() == [[1, 0, 1, 1]]
 
 
 def test_best_boxes_when_few_exist():

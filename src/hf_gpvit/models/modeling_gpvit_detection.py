@@ -50,24 +50,24 @@ from .modeling_gpvit_adapter import GPViTAdapterBackbone, GPViTAdapterPreTrained
 
 BOX_STDS = (0.1, 0.1, 0.2, 0.2)
 BOX_REGION, MASK_REGION = 7, 14
+CERTAIN = 1e4  # a logit whose sigmoid is 1, and that of its negative 0, in any precision
 PADDING = 32  # images are padded to multiples of this, and so much of the padding is learned from
 
 
 @dataclass
-class GPViTObjectDetectionOutput(AttentionOutputs, ModelOutput):
-    r"""
+class GPViTObjectDetectionOutput(ModelOutput):
+    __doc__ = f"""
     loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` is provided):
         Sum of the losses in `loss_dict`.
     loss_dict (`dict[str, torch.FloatTensor]`, *optional*, returned when `labels` is provided):
         Each loss by name.
     logits (`torch.FloatTensor` of shape `(batch_size, num_detections, num_labels)`):
-        Detections, the best first: the logit of the score at the class, and nothing (`-inf`) at all others. Where
-        there are fewer detections, the rest scores 0. None in training with `labels`.
+        Detections, the best first: the logit of the score at the class, and -10,000, whose sigmoid is 0, at all
+        others. Where there are fewer detections, the rest scores 0. None in training with `labels`.
     pred_boxes (`torch.FloatTensor` of shape `(batch_size, num_detections, 4)`):
         Their boxes: centre (x, y), width and height, relative to the size of `pixel_values`.
     pixel_sizes (`torch.LongTensor` of shape `(batch_size, 2)`):
-        Height and width of `pixel_values`, which boxes are relative to.
-    """
+        Height and width of `pixel_values`, which boxes are relative to.{AttentionOutputs.__doc__}"""
 
     loss: torch.FloatTensor | None = None
     loss_dict: dict[str, torch.FloatTensor] | None = None
@@ -75,25 +75,27 @@ class GPViTObjectDetectionOutput(AttentionOutputs, ModelOutput):
     pred_boxes: torch.FloatTensor | None = None
     pixel_sizes: torch.LongTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    group_attentions: tuple[torch.FloatTensor, ...] | None = None
+    ungroup_attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
 @dataclass
-class GPViTInstanceSegmentationOutput(AttentionOutputs, ModelOutput):
-    r"""
+class GPViTInstanceSegmentationOutput(ModelOutput):
+    __doc__ = f"""
     loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` is provided):
         Sum of the losses in `loss_dict`.
     loss_dict (`dict[str, torch.FloatTensor]`, *optional*, returned when `labels` is provided):
         Each loss by name.
     logits (`torch.FloatTensor` of shape `(batch_size, num_detections, num_labels)`):
-        Detections, the best first: the logit of the score at the class, and nothing (`-inf`) at all others. Where
-        there are fewer detections, the rest scores 0. None in training with `labels`.
+        Detections, the best first: the logit of the score at the class, and -10,000, whose sigmoid is 0, at all
+        others. Where there are fewer detections, the rest scores 0. None in training with `labels`.
     pred_boxes (`torch.FloatTensor` of shape `(batch_size, num_detections, 4)`):
         Their boxes: centre (x, y), width and height, relative to the size of `pixel_values`.
     pred_masks (`torch.FloatTensor` of shape `(batch_size, num_detections, 28, 28)`):
         Logits of their masks within their boxes.
     pixel_sizes (`torch.LongTensor` of shape `(batch_size, 2)`):
-        Height and width of `pixel_values`, which boxes are relative to.
-    """
+        Height and width of `pixel_values`, which boxes are relative to.{AttentionOutputs.__doc__}"""
 
     loss: torch.FloatTensor | None = None
     loss_dict: dict[str, torch.FloatTensor] | None = None
@@ -102,6 +104,9 @@ class GPViTInstanceSegmentationOutput(AttentionOutputs, ModelOutput):
     pred_masks: torch.FloatTensor | None = None
     pixel_sizes: torch.LongTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    group_attentions: tuple[torch.FloatTensor, ...] | None = None
+    ungroup_attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
 @dataclass
@@ -433,7 +438,8 @@ class RegionMaskDetector(RegionDetector):
 def scored_logits(detections: Detections, num_labels: int) -> torch.Tensor:
     """(B, D, num_labels) whose sigmoid is the score at the label and 0 elsewhere."""
     at_label = nn.functional.one_hot(detections.labels, num_labels).bool()
-    return detections.scores.logit()[..., None].expand(at_label.shape).masked_fill(~at_label, -math.inf)
+    logits = detections.scores.logit().clamp(-CERTAIN, CERTAIN)[..., None]
+    return logits.expand(at_label.shape).masked_fill(~at_label, -CERTAIN)
 
 
 class GPViTDetectionPreTrainedModel(GPViTAdapterPreTrainedModel):
