@@ -13,7 +13,7 @@ from .configuration_base import MAX_NUMBER, MAX_WIDTH
 from .configuration_gpvit import GPViTConfig
 
 
-STAGE_FIELDS = ("stage_names", "out_features", "out_indices", "_out_features", "_out_indices")
+STAGE_FIELDS = ("stage_names", "out_features", "out_indices")
 
 # Of the configs whose files any of them reads.
 RELATED_TYPES = ("gpvit", "gpvit_adapter", "gpvit_detection")

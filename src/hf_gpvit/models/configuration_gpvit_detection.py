@@ -143,8 +143,10 @@ class GPViTDetectionConfig(GPViTAdapterConfig):
             self._require(field, 0 < getattr(self, field) <= 1, "in (0, 1]")
         for field in ("rpn_positive_fraction", "box_positive_fraction"):
             self._require(field, 0 < getattr(self, field) <= 1, "in (0, 1]")
-        for kind in ("rpn", "retina"):
-            least, most = f"{kind}_bg_iou_threshold", f"{kind}_fg_iou_threshold"
+        for least, most in (
+            ("rpn_bg_iou_threshold", "rpn_fg_iou_threshold"),
+            ("retina_bg_iou_threshold", "retina_fg_iou_threshold"),
+        ):
             limit = getattr(self, most)
             self._require(least, 0 <= getattr(self, least) <= limit, f"from 0 to {most}={limit}")
         self._require("score_threshold", 0 <= self.score_threshold < 1, "in [0, 1)")

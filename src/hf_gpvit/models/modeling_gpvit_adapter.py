@@ -252,10 +252,13 @@ class GPViTPyramid(nn.Module):
 
 class GPViTAdapterPreTrainedModel(GPViTPreTrainedModel):
     config: GPViTAdapterConfig
-    _keep_in_fp32_modules_strict = [*GPViTPreTrainedModel._keep_in_fp32_modules_strict, "pyramid.norms"]
+    _keep_in_fp32_modules_strict = ["batch_norm", "pyramid.norms"]
     base_model_prefix = "backbone"  # of detectors: their folders load into a backbone, and a backbone's into them
-    _no_split_modules = [*GPViTPreTrainedModel._no_split_modules, "GPViTInjector", "GPViTExtractor"]
-    _never_decaying = (*GPViTPreTrainedModel._never_decaying, "level_embeddings")
+    _no_split_modules = [
+        *("GPViTEmbeddings", "GPViTLocalLayer", "GPViTGroupLayer"),
+        *("GPViTInjector", "GPViTExtractor"),
+    ]
+    _never_decaying = ("position_embeddings", "group_tokens", "group_token", "level_embeddings")
 
     def get_input_embeddings(self) -> nn.Module:
         return self.base_model.gpvit.embeddings
