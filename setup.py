@@ -11,7 +11,15 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 VERSION = (ROOT / "src/hf_gpvit/version.txt").read_text(encoding="utf-8").strip()
 
-TRAIN = ["accelerate>=1.8.1", "datasets>=4.0", "evaluate>=0.4", "matplotlib>=3.9", "torchdata>=0.11"]
+TRAIN = [
+    "accelerate>=1.8.1",
+    "datasets>=4.0",
+    "evaluate>=0.4",
+    "faster-coco-eval>=1.6.5",
+    "matplotlib>=3.9",
+    "torchdata>=0.11",
+    "torchmetrics>=1.4",
+]
 HUB = ["jinja2>=3"]
 ONNX = ["onnx>=1.18", "onnxruntime>=1.21", "onnxscript>=0.7.1"]
 BENCHMARK = ["matplotlib>=3.9", "psutil>=5.9.4", "scipy>=1.13", "timm>=1.0"]
@@ -20,13 +28,14 @@ DEV = [
     "hypothesis>=6.100",
     "parameterized>=0.9",
     "peft>=0.19.1",
+    "pycocotools>=2.0.8",
     "pytest>=8",
     "pytest-timeout>=2.3.1",
     "pytest-xdist>=3.5",
     "ruff>=0.9",
     "scipy>=1.13",
+    "supervision>=0.25",
     "torchao>=0.16",
-    "torchmetrics>=1.4",
 ]
 
 
