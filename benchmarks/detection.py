@@ -40,7 +40,8 @@ SCORE = 0.1  # the threshold is 0.05
 RESIDENT_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
-def ours(preset: str, detector_type: str) -> nn.Module:
+def ours(preset: str, detector_type: str, height: int, width: int) -> nn.Module:
+    """Takes a picture as it is, whatever its size."""
     config = GPViTDetectionConfig.from_preset(preset, detector_type=detector_type, num_labels=NUM_LABELS)
     if detector_type == "retinanet":
         model = GPViTForObjectDetection(config)
@@ -51,18 +52,29 @@ def ours(preset: str, detector_type: str) -> nn.Module:
     return model
 
 
-def torchvision_mask_rcnn() -> nn.Module:
-    model = detection.maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=1 + NUM_LABELS)
+def torchvision_mask_rcnn(height: int, width: int) -> nn.Module:
+    model = detection.maskrcnn_resnet50_fpn_v2(
+        weights=None, weights_backbone=None, num_classes=1 + NUM_LABELS, **unresized(height, width)
+    )
     raise_one(model.roi_heads.box_predictor.cls_score)
     return model
 
 
-def torchvision_retinanet() -> nn.Module:
+def torchvision_retinanet(height: int, width: int) -> nn.Module:
     model = detection.retinanet_resnet50_fpn_v2(
-        weights=None, weights_backbone=None, num_classes=NUM_LABELS, detections_per_img=100
+        weights=None,
+        weights_backbone=None,
+        num_classes=NUM_LABELS,
+        detections_per_img=100,
+        **unresized(height, width),
     )
     raise_all(model.head.classification_head.cls_logits)
     return model
+
+
+def unresized(height: int, width: int) -> dict[str, int]:
+    """Arguments with which torchvision's detectors leave a picture as large as it is."""
+    return {"min_size": min(height, width), "max_size": max(height, width)}
 
 
 def raise_all(classifier: nn.Conv2d) -> None:
@@ -79,7 +91,7 @@ def raise_one(classifier: nn.Linear) -> None:
 
 _PEERS = {"maskrcnn_resnet50_fpn_v2": torchvision_mask_rcnn, "retinanet_resnet50_fpn_v2": torchvision_retinanet}
 _KINDS = {"mask_rcnn": "maskrcnn_resnet50_fpn_v2", "retinanet": "retinanet_resnet50_fpn_v2"}
-MODELS: dict[str, Callable[[], nn.Module]] = _PEERS | {
+MODELS: dict[str, Callable[[int, int], nn.Module]] = _PEERS | {
     f"{preset}-{kind}": partial(ours, preset, kind) for kind in _KINDS for preset in GPViTDetectionConfig.presets()
 }
 DEFAULT = ("maskrcnn_resnet50_fpn_v2", "gpvit-l1-mask_rcnn", "retinanet_resnet50_fpn_v2", "gpvit-l1-retinanet")
@@ -95,7 +107,7 @@ def measure(name: str, height: int, width: int, threads: int, calls: int) -> dic
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     before = peak_bytes()
-    model = MODELS[name]().eval()
+    model = MODELS[name](height, width).eval()
     picture = torch.rand(3, height, width)
     pictures = [picture] if name in _PEERS else picture[None]
     with torch.inference_mode():
