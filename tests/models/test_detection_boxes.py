@@ -468,8 +468,7 @@ def test_levels_of_regions():
     sides = [1.0, 111.9, 112.1, 223.9, 224.1, 447.9, 448.1, 5000.0]
     regions = torch.tensor([[0.0, 0, side, side] for side in sides])
     maps = [torch.full((1, 1, 2, 2), float(number)) for number in range(4)]
-    scene = Scene((8, 8), torch.tensor([[8, 8]]), maps, (4000, 4000, 4000, 4000))
-    found = region_features(scene, [regions], 1).flatten().round().tolist()
+    found = region_features(maps, [4000] * 4, [regions], 1).flatten().round().tolist()
     assert found == [slow.level(region) for region in regions.numpy()] == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
@@ -477,9 +476,8 @@ def test_region_features(random):
     """80 regions of two images, on the level for their size."""
     strides = (4, 8, 16, 32)
     maps = [tensor(random.normal(size=(2, 3, 160 // stride, 128 // stride))) for stride in strides]
-    scene = Scene((160, 128), torch.tensor([[160, 128]] * 2), maps, strides)
     regions = [tensor(boxes_of(random, 40, side=side)) for side in (128, 400)]
-    found = region_features(scene, regions, 3)
+    found = region_features(maps, strides, regions, 3)
     levels = []
     for number, region in enumerate(torch.cat(regions).numpy()):
         level = slow.level(region)

@@ -168,7 +168,12 @@ FAULTS = [
         "unused anchors are background",
     ),
     (LOSSES, "anchors.shape[:1], UNUSED", "anchors.shape[:1], -1", "padding is background"),
-    (LOSSES, "names[matches[positive]]] = 1", "names[matches[positive] * 0]] = 1", "classes of the first object"),
+    (
+        LOSSES,
+        "class_labels[matches[positive]]] = 1",
+        "class_labels[matches[positive] * 0]] = 1",
+        "classes of the first object",
+    ),
     (
         LOSSES,
         '"loss_box": regressions / number,',
@@ -191,7 +196,7 @@ FAULTS = [
     (REGIONS, "cut[:, 0] >= 0.5", "cut[:, 0] > 0.5", "half a cell is none"),
     (REGIONS, "FINEST_SIDE = 56", "FINEST_SIDE = 224", "canonical side"),
     (REGIONS, ".log2().floor()", ".log2().round()", "levels rounded"),
-    (REGIONS, "1 / scene.strides[level]", "1 / scene.strides[0]", "scale of the finest level"),
+    (REGIONS, "1 / strides[level]", "1 / strides[0]", "scale of the finest level"),
     (REGIONS, "groups[image, index], threshold", "groups[image, index] * 0, threshold", "classes suppress each other"),
     (REGIONS, "(1, 0), value=image)", "(1, 0), value=0)", "all regions to learn from in the first image"),
     (REGIONS, "images = torch.arange(", "images = 0 * torch.arange(", "all regions in the first image"),
@@ -328,7 +333,7 @@ FAULTS = [
         "relative_boxes(detections.boxes, size[::-1])",
         "boxes' sides swapped",
     ),
-    (MODEL, "coarsest_norm = 128", "coarsest_norm = 32", "RetinaNet's coarsest map unknown"),
+    (MODEL, "coarsest_norm_stride = 128", "coarsest_norm_stride = 32", "RetinaNet's coarsest map unknown"),
     (
         INPUTS,
         "is_image.any(dim=2).sum(dim=1), is_image.any(dim=1).sum(dim=1)",

@@ -121,8 +121,12 @@ class GPViTDetectionConfig(GPViTAdapterConfig):
         super().__post_init__(**kwargs)
 
     def _set_own_stages(self, kwargs: dict[str, Any]) -> None:
-        stage_names = ["stem", "stage1", "stage2", "stage3", "stage4"]
-        self._set_stages(stage_names, stage_names[2 if self.detector_type == "retinanet" else 1 :], kwargs)
+        self._set_stages(["stem", "stage1", "stage2", "stage3", "stage4"], self._pyramid_stages(), kwargs)
+
+    def _pyramid_stages(self) -> list[str]:
+        """Stages that the detector takes from its backbone."""
+        stages = ["stage1", "stage2", "stage3", "stage4"]
+        return stages[1:] if self.detector_type == "retinanet" else stages
 
     def validate_architecture(self):
         """Part of the validation by `@strict`: ranges, and relations between fields."""
@@ -139,9 +143,10 @@ class GPViTDetectionConfig(GPViTAdapterConfig):
         for field in ("anchor_scales", "anchor_ratios"):
             values = getattr(self, field)
             self._require(field, len(values) >= 1 and all(value > 0 for value in values), "numbers greater than 0")
-        for field in ("rpn_nms_threshold", "rpn_fg_iou_threshold", "box_fg_iou_threshold", "nms_threshold"):
-            self._require(field, 0 < getattr(self, field) <= 1, "in (0, 1]")
-        for field in ("rpn_positive_fraction", "box_positive_fraction"):
+        for field in (
+            *("rpn_nms_threshold", "rpn_fg_iou_threshold", "box_fg_iou_threshold", "nms_threshold"),
+            *("rpn_positive_fraction", "box_positive_fraction"),
+        ):
             self._require(field, 0 < getattr(self, field) <= 1, "in (0, 1]")
         for least, most in (
             ("rpn_bg_iou_threshold", "rpn_fg_iou_threshold"),
@@ -152,11 +157,7 @@ class GPViTDetectionConfig(GPViTAdapterConfig):
         self._require("score_threshold", 0 <= self.score_threshold < 1, "in [0, 1)")
         self._require("focal_alpha", 0 <= self.focal_alpha <= 1, "in [0, 1]")
         self._require("focal_gamma", self.focal_gamma >= 0, "at least 0")
-        stages = (
-            ["stage2", "stage3", "stage4"]
-            if self.detector_type == "retinanet"
-            else ["stage1", "stage2", "stage3", "stage4"]
-        )
+        stages = self._pyramid_stages()
         self._require("out_features", list(self.out_features) == stages, f"{stages} for {self.detector_type}")
 
 

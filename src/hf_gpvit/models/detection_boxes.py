@@ -15,6 +15,8 @@ from .compat import sizes_as_tensor
 
 
 MAX_LOG_RATIO = math.log(1000 / 16)
+UNIT_STDS = (1.0, 1.0, 1.0, 1.0)  # of the coding of anchors
+BOX_STDS = (0.1, 0.1, 0.2, 0.2)  # and of regions
 
 
 def base_anchors(stride: int, scales: list[float], ratios: list[float], device: torch.device) -> torch.Tensor:
@@ -36,7 +38,7 @@ def grid_anchors(
 
 
 def encode_boxes(boxes: torch.Tensor, anchors: torch.Tensor, stds: tuple[float, ...]) -> torch.Tensor:
-    """(N, 4) boxes as (dx, dy, dw, dh) of their anchors, in units of `stds`."""
+    """(N, 4) boxes as (dx, dy, dw, dh) of their (N, 4) anchors, in units of `stds`."""
     centres, sizes = _centres_and_sizes(boxes)
     anchor_centres, anchor_sizes = _centres_and_sizes(anchors)
     deltas = torch.cat([(centres - anchor_centres) / anchor_sizes, (sizes / anchor_sizes).log()], dim=-1)

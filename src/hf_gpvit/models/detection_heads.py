@@ -10,6 +10,10 @@ from transformers import initialization as init
 from .layers import ConvBN, ConvBNReLU
 
 
+# Logit of 1 %: almost all anchors are background (https://arxiv.org/abs/1708.02002, Section 4.1).
+RARE = -4.59511985013459
+
+
 class FeaturePyramid(nn.Module):
     """Maps of one width from fine to coarse, each with what the coarser ones know (https://arxiv.org/abs/1612.03144).
 
@@ -134,10 +138,6 @@ def init_detection_head(module: nn.Module) -> None:
         for convolution in (*_convolutions(module), module.upsampling):
             init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
             init.zeros_(convolution.bias)
-
-
-# Logit of 1 %: almost all anchors are background (https://arxiv.org/abs/1708.02002, Section 4.1).
-RARE = -4.59511985013459
 
 
 def _convolutions(module: nn.Module) -> list[nn.Conv2d]:

@@ -5,10 +5,7 @@
 import torch
 import torch.nn.functional as F
 
-from .detection_boxes import UNUSED, Matcher, encode_boxes, sample_matches
-
-
-UNIT_STDS = (1.0, 1.0, 1.0, 1.0)
+from .detection_boxes import UNIT_STDS, UNUSED, Matcher, encode_boxes, sample_matches
 
 
 def rpn_loss(
@@ -64,11 +61,11 @@ def retina_loss(
         alpha, gamma: Of the focal loss.
     """
     classes, regressions, number = logits.new_zeros(()), logits.new_zeros(()), 0
-    for image, (objects, names) in enumerate(zip(boxes, labels, strict=True)):
+    for image, (objects, class_labels) in enumerate(zip(boxes, labels, strict=True)):
         matches = match_usable(matcher, anchors, objects, usable[image])
         used, positive = matches != UNUSED, (matches >= 0).nonzero()[:, 0]
         targets = torch.zeros_like(logits[image])
-        targets[positive, names[matches[positive]]] = 1
+        targets[positive, class_labels[matches[positive]]] = 1
         classes = classes + focal_loss(logits[image, used], targets[used], alpha, gamma)
         encoded = encode_boxes(objects[matches[positive]], anchors[positive], UNIT_STDS)
         regressions = regressions + (deltas[image, positive] - encoded).abs().sum()
@@ -77,14 +74,14 @@ def retina_loss(
 
 
 def match_usable(matcher: Matcher, anchors: torch.Tensor, boxes: torch.Tensor, usable: torch.Tensor) -> torch.Tensor:
-    """What the matcher says of the anchors that are usable; the others are `UNUSED` and no object's best."""
+    """(A,): what the matcher says of the anchors (A, 4) that are usable; the others are `UNUSED`, no object's best."""
     matches = torch.full(anchors.shape[:1], UNUSED, dtype=torch.int64, device=anchors.device)
     matches[usable] = matcher(anchors[usable], boxes)
     return matches
 
 
 def focal_loss(logits: torch.Tensor, targets: torch.Tensor, alpha: float, gamma: float) -> torch.Tensor:
-    """Sum of binary cross-entropies, those that are nearly right counting little (arXiv:1708.02002, eq. 5)."""
+    """Sum of binary cross-entropies of (A, num_labels), the nearly right counting little (arXiv:1708.02002, eq. 5)."""
     entropies = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     wrong = torch.where(targets == 1, -logits, logits).sigmoid()
     weights = torch.where(targets == 1, alpha, 1 - alpha)

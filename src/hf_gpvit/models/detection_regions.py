@@ -5,7 +5,10 @@
 All shapes that come out follow from those that go in, so that a detector compiles and exports as one graph.
 """
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 
 
 try:
@@ -53,13 +56,15 @@ def _(boxes, scores, groups, exists, threshold):
     return torch.empty_like(exists)
 
 
-def region_features(scene, regions: list[torch.Tensor] | torch.Tensor, side: int) -> torch.Tensor:
+def region_features(
+    maps: Sequence[torch.Tensor], strides: Sequence[int], regions: list[torch.Tensor] | torch.Tensor, side: int
+) -> torch.Tensor:
     """What the maps have within boxes, each taken from the level for its size (arXiv:1612.03144, eq. 1).
 
     A box has no size on the other levels, where it costs nothing and gives 0, so that all levels can be added.
 
     Args:
-        scene: Maps (B, C, h, w) of the pyramid and their strides.
+        maps, strides: (B, C, h, w) of the pyramid, fine to coarse; levels beyond the fourth have no regions.
         regions: (R_i, 4) boxes of each image, or (B, R, 4).
         side: Of the regions that come out.
 
@@ -71,16 +76,16 @@ def region_features(scene, regions: list[torch.Tensor] | torch.Tensor, side: int
     levels = (sides / FINEST_SIDE + 1e-6).log2().floor().clamp(0, NUM_REGION_LEVELS - 1)
     features = sum(
         ops.roi_align(
-            scene.maps[level].float(),
+            maps[level].float(),
             torch.cat([images, boxes * (levels == level)[:, None]], dim=1),
             output_size=side,
-            spatial_scale=1 / scene.strides[level],
+            spatial_scale=1 / strides[level],
             sampling_ratio=0,
             aligned=True,
         )
         for level in range(NUM_REGION_LEVELS)
     )
-    return features.to(scene.maps[0].dtype)
+    return features.to(maps[0].dtype)
 
 
 def _with_images(regions: list[torch.Tensor] | torch.Tensor) -> torch.Tensor:
@@ -88,7 +93,7 @@ def _with_images(regions: list[torch.Tensor] | torch.Tensor) -> torch.Tensor:
     if isinstance(regions, torch.Tensor):
         images = torch.arange(regions.shape[0], dtype=regions.dtype, device=regions.device)
         return torch.cat([images[:, None, None].expand_as(regions[..., :1]), regions], dim=-1).flatten(0, 1)
-    return torch.cat([torch.nn.functional.pad(boxes, (1, 0), value=image) for image, boxes in enumerate(regions)])
+    return torch.cat([F.pad(boxes, (1, 0), value=image) for image, boxes in enumerate(regions)])
 
 
 def cut_masks(masks: torch.Tensor, indices: torch.Tensor, boxes: torch.Tensor, side: int) -> torch.Tensor:

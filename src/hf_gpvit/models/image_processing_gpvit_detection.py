@@ -256,8 +256,8 @@ class GPViTDetectionImageProcessor(TorchvisionBackend):
             )
             segmentation, shown = arrange(masks, torch.zeros(tuple(sizes[image]), device=found.boxes.device))
             segments = [
-                {"id": id, "label_id": found.labels[index].item(), "score": found.scores[index].item()}
-                for id, index in enumerate(shown, start=1)
+                {"id": number, "label_id": found.labels[index].item(), "score": found.scores[index].item()}
+                for number, index in enumerate(shown, start=1)
             ]
             results.append({"segmentation": segmentation, "segments_info": segments})
         return results

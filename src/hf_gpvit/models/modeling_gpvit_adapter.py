@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """GPViT as a pyramid of maps at strides 4 to 32, by a ViT-Adapter beside it.
 
-The adapter is that of https://arxiv.org/abs/2205.08534 (Sections 3.2 to 3.4) with the changes of GPViT's detectors
-(https://arxiv.org/abs/2212.06795, Appendix): GPViT's tokens have stride 8 throughout, so they are the finest level of
-what is injected, and the only one of what is extracted.
+The adapter is that of https://arxiv.org/abs/2205.08534 as GPViT's official detectors have it: tokens have stride 8
+instead of 16, as the finest of the spatial features that are injected into them.
 """
 
 import math
@@ -101,7 +100,7 @@ class GPViTDeformableAttention(nn.Module):
 
 
 class GPViTInjector(GradientCheckpointingLayer):
-    """Spatial features into the tokens of GPViT (Section 3.3, eq. 1)."""
+    """Spatial features into the tokens of GPViT (arXiv:2205.08534, eq. 1)."""
 
     def __init__(self, config: GPViTAdapterConfig):
         super().__init__()
@@ -140,7 +139,7 @@ class GPViTMultiScaleMLP(nn.Module):
 
 
 class GPViTExtractor(GradientCheckpointingLayer):
-    """Tokens of GPViT into the spatial features (Section 3.3, eqs. 2 and 3)."""
+    """Tokens of GPViT into the spatial features (arXiv:2205.08534, eqs. 2 and 3)."""
 
     def __init__(self, config: GPViTAdapterConfig):
         super().__init__()
@@ -191,7 +190,7 @@ class GPViTInteraction(nn.Module):
 
 
 class GPViTSpatialPrior(nn.Module):
-    """Convolutions on the image itself: maps at strides 4 to 32 with the channels of GPViT (Section 3.2)."""
+    """Convolutions on the image itself: maps at strides 4 to 32 with the channels of GPViT (the spatial prior)."""
 
     def __init__(self, config: GPViTAdapterConfig):
         super().__init__()
@@ -228,7 +227,7 @@ class GPViTSpatialPrior(nn.Module):
 
 
 class GPViTPyramid(nn.Module):
-    """The maps of all stages: spatial features and tokens, added at the size of each (Section 3.4)."""
+    """The maps of all stages: spatial features and tokens, added at the size of each."""
 
     def __init__(self, config: GPViTAdapterConfig):
         super().__init__()

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """GPViT's detectors: Mask R-CNN and RetinaNet on the pyramid of `GPViTAdapterBackbone`.
 
-They are those of the paper's Section 4.3, which are the usual ones but for the norms in pyramid and box head.
+They are those of the paper's Section 4.2, which are the usual ones but for the norms in pyramid and box head.
 """
 
 import math
@@ -17,6 +17,8 @@ from transformers.utils import ModelOutput, auto_docstring, can_return_tuple, re
 from .compat import is_static
 from .configuration_gpvit_detection import GPViTDetectionConfig
 from .detection_boxes import (
+    BOX_STDS,
+    UNIT_STDS,
     Matcher,
     absolute_boxes,
     clip_boxes,
@@ -34,7 +36,7 @@ from .detection_heads import (
     RPNHead,
     init_detection_head,
 )
-from .detection_losses import UNIT_STDS, box_loss, mask_loss, retina_loss, rpn_loss
+from .detection_losses import box_loss, mask_loss, retina_loss, rpn_loss
 from .detection_regions import cut_masks, keep_apart, region_features
 from .inputs import (
     batch_sizes,
@@ -48,15 +50,11 @@ from .modeling_gpvit import AttentionOutputs, GPViTKwargs, recorded
 from .modeling_gpvit_adapter import GPViTAdapterBackbone, GPViTAdapterPreTrainedModel
 
 
-BOX_STDS = (0.1, 0.1, 0.2, 0.2)
 BOX_REGION, MASK_REGION = 7, 14
 CERTAIN = 1e4  # a logit whose sigmoid is 1, and that of its negative 0, in any precision
 PADDING = 32  # images are padded to multiples of this, and so much of the padding is learned from
 
-
-@dataclass
-class GPViTObjectDetectionOutput(ModelOutput):
-    __doc__ = f"""
+_DETECTIONS_DOC = """
     loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` is provided):
         Sum of the losses in `loss_dict`.
     loss_dict (`dict[str, torch.FloatTensor]`, *optional*, returned when `labels` is provided):
@@ -65,9 +63,18 @@ class GPViTObjectDetectionOutput(ModelOutput):
         Detections, the best first: the logit of the score at the class, and -10,000, whose sigmoid is 0, at all
         others. Where there are fewer detections, the rest scores 0. None in training with `labels`.
     pred_boxes (`torch.FloatTensor` of shape `(batch_size, num_detections, 4)`):
-        Their boxes: centre (x, y), width and height, relative to the size of `pixel_values`.
+        Their boxes: centre (x, y), width and height, relative to the size of `pixel_values`."""
+_RECORDED_DOC = f"""
     pixel_sizes (`torch.LongTensor` of shape `(batch_size, 2)`):
-        Height and width of `pixel_values`, which boxes are relative to.{AttentionOutputs.__doc__}"""
+        Height and width of `pixel_values`, which boxes are relative to.
+    hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned when `output_hidden_states=True` is passed):
+        One (batch_size, sequence_length, hidden_size) tensor before the first layer of GPViT and one after
+        each.{AttentionOutputs.__doc__}"""
+
+
+@dataclass
+class GPViTObjectDetectionOutput(ModelOutput):
+    __doc__ = f"""{_DETECTIONS_DOC}{_RECORDED_DOC}"""
 
     loss: torch.FloatTensor | None = None
     loss_dict: dict[str, torch.FloatTensor] | None = None
@@ -82,20 +89,9 @@ class GPViTObjectDetectionOutput(ModelOutput):
 
 @dataclass
 class GPViTInstanceSegmentationOutput(ModelOutput):
-    __doc__ = f"""
-    loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` is provided):
-        Sum of the losses in `loss_dict`.
-    loss_dict (`dict[str, torch.FloatTensor]`, *optional*, returned when `labels` is provided):
-        Each loss by name.
-    logits (`torch.FloatTensor` of shape `(batch_size, num_detections, num_labels)`):
-        Detections, the best first: the logit of the score at the class, and -10,000, whose sigmoid is 0, at all
-        others. Where there are fewer detections, the rest scores 0. None in training with `labels`.
-    pred_boxes (`torch.FloatTensor` of shape `(batch_size, num_detections, 4)`):
-        Their boxes: centre (x, y), width and height, relative to the size of `pixel_values`.
+    __doc__ = f"""{_DETECTIONS_DOC}
     pred_masks (`torch.FloatTensor` of shape `(batch_size, num_detections, 28, 28)`):
-        Logits of their masks within their boxes.
-    pixel_sizes (`torch.LongTensor` of shape `(batch_size, 2)`):
-        Height and width of `pixel_values`, which boxes are relative to.{AttentionOutputs.__doc__}"""
+        Logits of their masks within their boxes.{_RECORDED_DOC}"""
 
     loss: torch.FloatTensor | None = None
     loss_dict: dict[str, torch.FloatTensor] | None = None
@@ -125,8 +121,8 @@ class Scene:
     Attributes:
         size: Height and width of `pixel_values`.
         image_sizes: (B, 2), what of them is image and not padding.
-        maps: Of the feature pyramid, fine to coarse.
-        strides: Of the maps.
+        maps: (B, C, h, w) of the feature pyramid, fine to coarse.
+        strides: Of the maps, in pixels.
     """
 
     size: tuple[int, int]
@@ -201,6 +197,7 @@ class RegionProposals(nn.Module):
         deltas: list[torch.Tensor],
         anchors: list[torch.Tensor],
     ) -> dict[str, torch.Tensor]:
+        """Of what `forward` gives."""
         return rpn_loss(
             torch.cat(logits, dim=1),
             torch.cat(deltas, dim=1),
@@ -264,7 +261,7 @@ class RetinaDetector(nn.Module):
     """RetinaNet but for its backbone (https://arxiv.org/abs/1708.02002)."""
 
     strides = (8, 16, 32, 64, 128)
-    coarsest_norm = 128  # stride
+    coarsest_norm_stride = 128
 
     def __init__(self, config: GPViTDetectionConfig):
         super().__init__()
@@ -294,6 +291,7 @@ class RetinaDetector(nn.Module):
         deltas: tuple[torch.Tensor, ...],
         anchors: list[torch.Tensor],
     ) -> dict[str, torch.Tensor]:
+        """Of logits (B, A_l, num_labels), deltas (B, A_l, 4) and anchors (A_l, 4) of each level."""
         return retina_loss(
             torch.cat(logits, dim=1),
             torch.cat(deltas, dim=1),
@@ -314,6 +312,7 @@ class RetinaDetector(nn.Module):
         deltas: tuple[torch.Tensor, ...],
         anchors: list[torch.Tensor],
     ) -> Detections:
+        """From the best pairs of an anchor and a class on each level; arguments as in `loss`."""
         num_labels, top_n = self.config.num_labels, self.config.retina_pre_nms_top_n
         boxes, scores, labels = [], [], []
         for level in range(len(logits)):
@@ -331,7 +330,7 @@ class RegionDetector(nn.Module):
     """Faster R-CNN but for its backbone: proposals, and a closer look at each (https://arxiv.org/abs/1506.01497)."""
 
     strides = (4, 8, 16, 32, 64)
-    coarsest_norm = 32
+    coarsest_norm_stride = 32
 
     def __init__(self, config: GPViTDetectionConfig):
         super().__init__()
@@ -360,12 +359,13 @@ class RegionDetector(nn.Module):
     def loss(
         self, scene: Scene, targets: Targets, boxes: torch.Tensor, exists: torch.Tensor
     ) -> dict[str, torch.Tensor]:
+        """Of samples of the proposals, boxes (B, R, 4) of which some exist, (B, R), and of the objects themselves."""
         samples = [
             self._sample(boxes[image, exists[image]], objects, labels)
             for image, (objects, labels) in enumerate(zip(targets.boxes, targets.labels, strict=True))
         ]
         regions, labels, matched = ([sample[part] for sample in samples] for part in range(3))
-        logits, deltas = self.box_head(region_features(scene, regions, BOX_REGION))
+        logits, deltas = self.box_head(region_features(scene.maps, scene.strides, regions, BOX_REGION))
         encoded = [
             encode_boxes(objects[indices], region[: indices.shape[0]], BOX_STDS)
             for objects, region, indices in zip(targets.boxes, regions, matched, strict=True)
@@ -383,13 +383,14 @@ class RegionDetector(nn.Module):
         boxes = torch.cat([objects, boxes])
         config = self.config
         positive, negative = sample_matches(matches, config.box_batch_size_per_image, config.box_positive_fraction)
-        names = torch.cat([labels[matches[positive]], torch.full_like(negative, config.num_labels)])
-        return boxes[torch.cat([positive, negative])], names, matches[positive]
+        class_labels = torch.cat([labels[matches[positive]], torch.full_like(negative, config.num_labels)])
+        return boxes[torch.cat([positive, negative])], class_labels, matches[positive]
 
     @torch.no_grad()
     def detections(self, scene: Scene, regions: torch.Tensor, exists: torch.Tensor) -> Detections:
+        """From the regions (B, R, 4) that exist, (B, R), each with every class that scores enough."""
         config = self.config
-        logits, deltas = self.box_head(region_features(scene, regions, BOX_REGION))
+        logits, deltas = self.box_head(region_features(scene.maps, scene.strides, regions, BOX_REGION))
         scores = logits.softmax(dim=-1)[:, :-1].unflatten(0, exists.shape) * exists[..., None]
         # classes that score more than the threshold, of which there can't be more for one region
         most = math.ceil(1 / config.score_threshold) - 1 if config.score_threshold else config.num_labels
@@ -403,9 +404,11 @@ class RegionDetector(nn.Module):
     def mask_losses(
         self, scene: Scene, targets: Targets, regions: list[torch.Tensor], matched: list[torch.Tensor]
     ) -> dict[str, torch.Tensor]:
+        """None here: of regions (R_i, 4) of each image the first P_i are the objects `matched`, (P_i,)."""
         return {}
 
     def masks(self, scene: Scene, detections: Detections) -> torch.Tensor | None:
+        """None here."""
         return None
 
 
@@ -425,13 +428,13 @@ class RegionMaskDetector(RegionDetector):
             cut_masks(masks, indices, boxes, 2 * MASK_REGION)
             for masks, indices, boxes in zip(targets.masks, matched, regions, strict=True)
         ]
-        logits = self.mask_head(region_features(scene, regions, MASK_REGION))
+        logits = self.mask_head(region_features(scene.maps, scene.strides, regions, MASK_REGION))
         return mask_loss(logits, torch.cat(labels), torch.cat(wanted))
 
     @torch.no_grad()
     def masks(self, scene: Scene, detections: Detections) -> torch.Tensor:
         """(B, D, 28, 28) logits of the detections' classes."""
-        logits = self.mask_head(region_features(scene, detections.boxes, MASK_REGION))
+        logits = self.mask_head(region_features(scene.maps, scene.strides, detections.boxes, MASK_REGION))
         return pick(logits, detections.labels.reshape(-1, 1))[:, 0].unflatten(0, detections.labels.shape)
 
 
@@ -464,18 +467,21 @@ class GPViTDetectionPreTrainedModel(GPViTAdapterPreTrainedModel):
         """All but the backbone: what the two kinds of models differ in."""
         raise NotImplementedError
 
-    def _look(
+    def _outputs(
         self,
         pixel_values: torch.Tensor,
         pixel_mask: torch.Tensor | None,
         labels: list[dict[str, torch.Tensor]] | None,
         **kwargs: Unpack[GPViTKwargs],
     ) -> dict[str, Any]:
-        """What both kinds of models give, by name; `pred_masks` is None where there are none."""
+        """What both kinds of models give, by name; `pred_masks` is None where there are none.
+
+        The arguments are those of `forward`.
+        """
         check_pixel_values(pixel_values, self.config.num_channels)
         size = tuple(pixel_values.shape[-2:])
         if self.detector.pyramid.training:  # elsewhere nothing depends on the size, which exports want to be any
-            rows, columns = (ceil_div(side, self.detector.coarsest_norm) for side in size)
+            rows, columns = (ceil_div(side, self.detector.coarsest_norm_stride) for side in size)
             check_batch_statistics(self.detector.pyramid, pixel_values.shape[0] * rows * columns, pixel_values)
         image_sizes = checked_image_sizes(pixel_mask, pixel_values)
         targets = None if labels is None else self._targets(labels, pixel_values)
@@ -530,7 +536,7 @@ class GPViTForObjectDetection(GPViTDetectionPreTrainedModel):
             (`torch.FloatTensor` of shape `(number of objects, 4)`): centre (x, y), width and height, relative to the
             size of `pixel_values`. There may be none. In training they replace the detections by the losses.
         """
-        found = self._look(pixel_values, pixel_mask, labels, **kwargs)
+        found = self._outputs(pixel_values, pixel_mask, labels, **kwargs)
         found.pop("pred_masks", None)
         return GPViTObjectDetectionOutput(**found)
 
@@ -569,7 +575,7 @@ class GPViTForInstanceSegmentation(GPViTDetectionPreTrainedModel):
             size of `pixel_values`, and `masks` (shape `(number of objects, height, width)`, as large as
             `pixel_values`). There may be none. In training they replace the detections by the losses.
         """
-        return GPViTInstanceSegmentationOutput(**self._look(pixel_values, pixel_mask, labels, **kwargs))
+        return GPViTInstanceSegmentationOutput(**self._outputs(pixel_values, pixel_mask, labels, **kwargs))
 
 
 __all__ = ["GPViTDetectionPreTrainedModel", "GPViTForInstanceSegmentation", "GPViTForObjectDetection"]
