@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 
 # Those of `hf_gpvit.tasks.TASKS`.
-TASKS = ("image-classification", "semantic-segmentation")
+TASKS = ("image-classification", "semantic-segmentation", "object-detection", "instance-segmentation")
 
 # That of the models' configs, and that of the numbers in recipes.
 MAX_SIDE, MAX_COUNT = 2**14, 2**31 - 1
