@@ -25,7 +25,8 @@ OVERLAY_SIDES = (640, 2048)
 def describe_detections(prediction: Detected, config: PreTrainedConfig) -> list[dict[str, Any]]:
     """`[{"label", "score", "box": [x1, y1, x2, y2], "label_id"}, ...]` of what is shown, the best first.
 
-    Boxes are in pixels, to a hundredth; `label_id` is the model's id of the class. With masks there is also `segmentation`, COCO's RLE with its counts as text.
+    Boxes are in pixels, to a hundredth; `label_id` is the model's id of the class. With masks there is also
+    `segmentation`, COCO's RLE with its counts as text.
     """
     shown = prediction.shown()
     found = zip(shown.class_labels.tolist(), shown.scores.tolist(), shown.boxes.tolist(), strict=True)

@@ -29,6 +29,8 @@ class Task(ABC):
         usual_num_labels: Number of classes of the papers' dataset.
         settings_class: Of what says how its models see a picture. Default: there is nothing to say.
         batch_size: How many pictures are predicted at once. Default: as many as one wants.
+        conclude: Takes the config, the folder that `writer` has written to and all of predictions.json, and writes
+            what is said of all pictures together. Default: that is nothing.
 
         preset_image_size: Side in pixels that a preset's positions are made for; None: the preset's own.
         evaluation_settings: How a run's evaluations see a picture: a `settings_class`, or None.
@@ -45,6 +47,7 @@ class Task(ABC):
     usual_num_labels: ClassVar[int]
     settings_class: ClassVar[type | None] = None
     batch_size: ClassVar[int | None] = None
+    conclude: ClassVar[Callable[[PreTrainedConfig, Path, Sequence[dict[str, Any]]], None] | None] = None
 
     preset_image_size: int | None
     evaluation_settings: Any = None
@@ -109,11 +112,6 @@ class Task(ABC):
     @abstractmethod
     def writer(cls, config: PreTrainedConfig, folder: Path, top_k: int) -> Callable[[Any, str], dict[str, Any]]:
         """Takes a prediction and its name, writes pictures into the folder, and gives its part of predictions.json."""
-
-    @staticmethod
-    def conclude(config: PreTrainedConfig, folder: Path, records: Sequence[dict[str, Any]]) -> None:
-        """Writes what is said of all pictures at once into the folder, from all of predictions.json; here nothing."""
-
     # --- training
 
     def __init__(self, recipe: Recipe, num_labels: int):

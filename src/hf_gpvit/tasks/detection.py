@@ -110,10 +110,7 @@ class ObjectDetection(Task):
         """For each picture `<name>-overlay.jpg`."""
         return detection_writer(config, folder)
 
-    @staticmethod
-    def conclude(config: PreTrainedConfig, folder: Path, records: Sequence[dict[str, Any]]) -> None:
-        """`detections.json`, in COCO's format, and `detections.csv`."""
-        write_detections(config, folder, records)
+    conclude = staticmethod(write_detections)
 
     # --- training
 
