@@ -127,10 +127,14 @@ class Task(ABC):
     def image_processor(self, model: PreTrainedModel) -> BaseImageProcessor:
         """What feeds the model in the run's evaluations, and is saved with it."""
 
+    def training_rows(self, dataset: Any) -> Any:
+        """Those of a dataset, or of a stream, that the run trains on. Default: all."""
+        return dataset
+
     @abstractmethod
     def transform(self, config: PreTrainedConfig, image_processor: BaseImageProcessor) -> Callable[..., Any]:
         """The augmentation for a model with this config, as `reader`'s `sample` takes it."""
 
     @abstractmethod
-    def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def loss(self, model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
         """Mean loss of a batch of samples, a scalar."""
