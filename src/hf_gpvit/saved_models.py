@@ -78,6 +78,15 @@ def own_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
     return next((classes[name] for name in config.architectures or [] if name in classes), None)
 
 
+def class_for(config_class: type[PreTrainedConfig], auto_class: type) -> type[PreTrainedModel] | None:
+    """The class of this package that an Auto class means for models with such a config, if there is one.
+
+    That of a detector is found for the config of a trunk, too: its own config is made of it, or of the preset.
+    """
+    families = ((own, classes) for own, classes in MODEL_CLASSES.items() if issubclass(own, config_class))
+    return next((classes[auto_class] for _, classes in families if auto_class in classes), None)
+
+
 def auto_class_of(model_class: type[PreTrainedModel]) -> type | None:
     """The Auto class that loads models of a class of this package; None of others."""
     classes = MODEL_CLASSES.get(model_class.config_class, {})
