@@ -43,9 +43,9 @@ def predict_pictures(
     The folder gets `predictions.json`, which holds what this function returns. A segmentor also gives for each picture
     `<name>.png`, its class ids as a PNG with a palette (16-bit grey beyond 256 classes), and `<name>-overlay.jpg` to
     look at, of at most 2048 pixels a side; `find_pictures` says what names are. A detector gives the latter too, and
-    for all pictures `detections.json`, a COCO file whose annotations have scores, and `detections.csv`. The folder appears whole or not at
-    all; former predictions at `output_dir` are moved to `output_dir-1`, ..., and a folder with anything else in it is
-    refused.
+    for all pictures `detections.json`, a COCO file whose annotations have scores, and `detections.csv`. The folder
+    appears whole or not at all; former predictions at `output_dir` are moved to `output_dir-1`, ..., and a folder with
+    anything else in it is refused.
 
     Args:
         model: Folder or Hub name of a model with its image processor; its architecture says the task.

@@ -88,14 +88,15 @@ def train(arguments: Sequence[str], prog: str) -> Namespace:
     return options
 
 
-PREDICT = """What a model says about pictures: classes, or a mask and an overlay of each, or objects with boxes and masks.
+PREDICT = """What a model says about pictures: their classes, or a mask of each, or the objects in them.
 
     %(prog)s --model outputs/quickstart photos/ cat.jpg
     %(prog)s --model gpvit-l1-ade20k photos/ --window_size 1024 --flip --scales 0.75 1 1.25
     %(prog)s --model gpvit-l1-coco aerial/ --window_size 1024 --threshold 0.3
 
-`--model` is a folder or Hub name of a classifier, segmentor or detector. The output folder appears whole or not at all; one of
-older predictions is moved aside. Pictures that can't be predicted are named at the end, and the exit code is 1.
+`--model` is a folder or Hub name of a classifier, segmentor or detector. The output folder appears whole or not at
+all; one of older predictions is moved aside. Pictures that can't be predicted are named at the end, and the exit code
+is 1.
 """
 
 
