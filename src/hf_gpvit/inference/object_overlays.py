@@ -22,6 +22,8 @@ _LETTER_SHARE, _LEAST_LETTERS, _LARGEST_LETTERS = 1 / 48, 12, 28
 _MAX_NAME_LENGTH = 24
 # A tag that would cover more than this share of itself of better objects' tags is left out.
 _MAX_COVERED = 0.25
+# More than these can't be read, and take long to be placed.
+_MAX_TAGS = 200
 
 
 def overlay_objects(
@@ -128,21 +130,21 @@ def _with_boxes(image: Image.Image, boxes: list[list[float]], tags: list[str], c
     letters = min(max(min(image.size) * _LETTER_SHARE, _LEAST_LETTERS), _LARGEST_LETTERS)
     line = letters / 6
     patches = import_extra("matplotlib.patches")
-    texts = [_text(figure, tag, color, letters) for tag, color in zip(tags, colors, strict=True)]
-    places = _places([_size(text, letters) for text in texts], boxes, image.size, line)
-    for order, (box, text, color, place) in enumerate(zip(boxes, texts, colors, places, strict=True)):
+    for order, (box, color) in enumerate(zip(boxes, colors, strict=True)):
         left, top, right, bottom = box
-        over = 2 * (len(boxes) - order)  # the best on top
         for width, edge in ((line + 1.2, "black"), (line, color / 255)):
             style = {"fill": False, "edgecolor": edge, "linewidth": points(width), "joinstyle": "miter"}
             corner = (left, image.height - bottom)
-            frame = patches.Rectangle(corner, right - left, bottom - top, **style, transform=None, zorder=over)
-            figure.add_artist(frame)
+            style |= {"transform": None, "zorder": len(boxes) - order}  # the best on top
+            figure.add_artist(patches.Rectangle(corner, right - left, bottom - top, **style))
+    texts = [_text(figure, tag, color, letters) for tag, color in zip(tags[:_MAX_TAGS], colors, strict=False)]
+    places = _places([_size(text, letters) for text in texts], boxes, image.size, line)
+    for order, (text, place) in enumerate(zip(texts, places, strict=True)):
         if place is None:
             text.remove()
             continue
         text.set_position((place.left + letters / 4, image.height - (place.top + place.bottom) / 2))
-        text.set_zorder(3 * len(boxes) - order)
+        text.set_zorder(len(boxes) + len(texts) - order)
     figure.canvas.draw()
     drawn = Image.fromarray(np.asarray(figure.canvas.buffer_rgba()).copy())
     return Image.alpha_composite(image.convert("RGBA"), drawn).convert("RGB")
@@ -175,7 +177,7 @@ def _places(
 ) -> list[_Rectangle | None]:
     """Where the tags of boxes stand, the first ones best; None for those that are left out."""
     taken, places = [], []
-    for (width, height), box in zip(sizes, boxes, strict=True):
+    for (width, height), box in zip(sizes, boxes, strict=False):
         best, least = None, _MAX_COVERED * width * height
         for place in _candidates(width, height, box, canvas, line):
             covered = sum(place.common_area(other) for other in taken)
