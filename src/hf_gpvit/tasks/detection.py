@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from ..data.image_processors import detection_processor
+from ..data.object_columns import checked_objects, has_objects, typed_objects, with_image_ids
 from ..data.objects import ObjectReader, Objects
 from ..inference.detection import Detected, DetectionSettings, detect
 from .base import Task
@@ -53,8 +54,10 @@ class ObjectDetection(Task):
     auto_class = AutoModelForObjectDetection
     pipeline = "object-detection"
     target_column = "objects"
+    optional_columns = ("image_id",)
     figures = {"map": "mAP", "map_50": "mAP at IoU 0.5", "map_75": "mAP at IoU 0.75"}
     usual_num_labels = 80
+    least_num_labels = 1
     settings_class = DetectionSettings
     batch_size = 1
     with_masks = False
@@ -63,7 +66,13 @@ class ObjectDetection(Task):
 
     @staticmethod
     def typed(dataset, column: str, names: Sequence[str] | None, source: str):
-        return dataset
+        return with_image_ids(typed_objects(dataset, column, names, source))
+
+    has_targets = staticmethod(has_objects)
+
+    @classmethod
+    def checked(cls, dataset, num_labels: int, source: str, skip_corrupt: bool):
+        return checked_objects(dataset, num_labels, source, skip_corrupt, cls.with_masks)
 
     @classmethod
     def reader(cls, config: PreTrainedConfig, image_processor: BaseImageProcessor, split: str | None) -> ObjectReader:
