@@ -138,6 +138,10 @@ class Task(ABC):
     def writer(cls, config: PreTrainedConfig, folder: Path, top_k: int) -> Callable[[Any, str], dict[str, Any]]:
         """Takes a prediction and its name, writes pictures into the folder, and gives its part of predictions.json."""
 
+    @staticmethod
+    def conclude(config: PreTrainedConfig, folder: Path, records: Sequence[dict[str, Any]]) -> None:
+        """Writes what is said of all pictures at once into the folder, from all of predictions.json; here nothing."""
+
     # --- training
 
     def __init__(self, recipe: Recipe, num_labels: int):

@@ -24,6 +24,7 @@ from ..data.object_columns import checked_objects, has_objects, typed_objects, w
 from ..data.objects import ObjectReader, Objects, is_small, items_of
 from ..extras import import_extra
 from ..inference.detection import Detected, DetectionSettings, detect
+from ..inference.detection_files import describe_detections, detection_writer, write_detections
 from ..metrics.coco_precision import CocoPrecision
 from ..models.configuration_base import MAX_SIDE
 from .base import Task
@@ -159,11 +160,18 @@ class ObjectDetection(Task):
 
     @staticmethod
     def describe(prediction: Detected, config: PreTrainedConfig, top_k: int) -> list[dict[str, Any]]:
-        raise NotImplementedError
+        """`[{"label", "score", "box", "label_id"}, ...]` of what is shown, whatever `top_k`."""
+        return describe_detections(prediction, config)
 
     @classmethod
     def writer(cls, config: PreTrainedConfig, folder: Path, top_k: int) -> Callable[[Detected, str], dict[str, Any]]:
-        raise NotImplementedError
+        """For each picture `<name>-overlay.jpg`."""
+        return detection_writer(config, folder)
+
+    @staticmethod
+    def conclude(config: PreTrainedConfig, folder: Path, records: Sequence[dict[str, Any]]) -> None:
+        """`detections.json`, in COCO's format, and `detections.csv`."""
+        write_detections(config, folder, records)
 
     # --- training
 
