@@ -78,10 +78,10 @@ class ObjectCensus:
         source = printable(source)
         if self.has_faults and not skip_corrupt:
             raise ValueError(
-                f"{source} has what can't be used. Correct it, or leave it out with skip_corrupt.\n{self._table()}"
+                f"{source} has what can't be used. Correct it, or have it left out by skip_corrupt.\n{self._table()}"
             )
         if self.has_faults:
-            logger.warning(f"{self._counts.total()} of {source} are left out.\n{self._table()}")
+            logger.warning(f"{source} has what can't be used; it is left out.\n{self._table()}")
         if self.num_small:
             logger.warning(f"{self.num_small} objects of {source} with a side of less than a pixel are left out.")
         if self.num_cut:
