@@ -75,11 +75,11 @@ class YoloSource(ObjectSource):
         self.used = {names_file} if names_file is not None else set()
 
     def read(self, split: str, census: ObjectCensus) -> list[YoloPicture]:
-        lone = [file for file in self.parts[split] if file.suffix.lower() == ".txt"]
-        for file in lone:
+        lone = {file for file in self.parts[split] if file.suffix.lower() == ".txt"}
+        for file in sorted(lone):
             census.add_fault("picture without a file", printable(file))
-        self.used |= set(lone)
-        files = [file for file in self.parts[split] if file not in self.used]
+        self.used |= lone
+        files = [file for file in self.parts[split] if file not in lone]
         labels = [self.pairs.get(file) for file in files]
         self.used |= set(filter(None, labels))
         bare = [file for file, label in zip(files, labels, strict=True) if label is None]
