@@ -232,8 +232,8 @@ def test_boxes_are_cut_and_small_ones_left_out(tmp_path, said):
         picture(tmp_path / name)
     coco_file(tmp_path / "a.json", ["1.jpg", "2.jpg"], boxes=[(-4, 3, 10, 8), (5, 5, 0.5, 9), (30, 20, 20.5, 20)])
     dataset, _ = load_folder(tmp_path, "object-detection")
-    assert "2 objects of" in said.text and "less than a pixel" in said.text
-    assert "4 boxes of" in said.text and "cut at the edges" in said.text
+    assert "has 2 objects with a side of less than a pixel: they are left out" in said.text
+    assert "has 4 boxes that reach out of their pictures: they are cut" in said.text
     _, objects = ObjectReader(2).read(dataset["test"][0], "row 0")
     assert objects.boxes.tolist() == [[0, 3, 6, 11], [30, 20, 40, 30]]
 
