@@ -7,15 +7,17 @@ What trains, evaluates, predicts or publishes asks the task of `TASKS`, and know
 
 from transformers import BaseImageProcessor, PreTrainedModel
 
-from ..data.image_processors import cropping_processor, detection_processor
-from ..models.configuration_gpvit_detection import GPViTDetectionConfig
+from ..data.image_processors import cropping_processor
 from .base import Task
+from .detection import DetectionRecipe, InstanceSegmentation, InstanceSegmentationRecipe, ObjectDetection
 from .image_classification import ClassificationRecipe, ImageClassification
 from .recipe import Recipe, load_recipe
 from .semantic_segmentation import SegmentationRecipe, SemanticSegmentation
 
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (ImageClassification, SemanticSegmentation)}
+TASKS: dict[str, type[Task]] = {
+    task.name: task for task in (ImageClassification, SemanticSegmentation, ObjectDetection, InstanceSegmentation)
+}
 
 
 def find_task(name: str) -> type[Task]:
@@ -59,8 +61,6 @@ def image_processor_for(
     Raises:
         ValueError: The model is of another family, its `num_channels` aren't 3, or `image_size` is out of range.
     """
-    if model.config.model_type == GPViTDetectionConfig.model_type:
-        return detection_processor(model.config, image_size)
     task = task_called_by(type(model).__name__)
     build = cropping_processor if task is None else task.build_image_processor
     return build(model.config, image_size, crop_ratio)
@@ -69,7 +69,11 @@ def image_processor_for(
 __all__ = [
     "TASKS",
     "ClassificationRecipe",
+    "DetectionRecipe",
     "ImageClassification",
+    "InstanceSegmentation",
+    "InstanceSegmentationRecipe",
+    "ObjectDetection",
     "Recipe",
     "SegmentationRecipe",
     "SemanticSegmentation",

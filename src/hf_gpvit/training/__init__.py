@@ -3,7 +3,13 @@
 """Training on Accelerate, by recipes, and how good the result is."""
 
 from ..saved_models import AUTO_CLASSES
-from ..tasks import ClassificationRecipe, SegmentationRecipe, load_recipe
+from ..tasks import (
+    ClassificationRecipe,
+    DetectionRecipe,
+    InstanceSegmentationRecipe,
+    SegmentationRecipe,
+    load_recipe,
+)
 from .building import build_model
 from .engine import TrainingStopped, train
 from .evaluation import evaluate_model
@@ -12,6 +18,8 @@ from .evaluation import evaluate_model
 __all__ = [
     "AUTO_CLASSES",
     "ClassificationRecipe",
+    "DetectionRecipe",
+    "InstanceSegmentationRecipe",
     "SegmentationRecipe",
     "TrainingStopped",
     "build_model",
