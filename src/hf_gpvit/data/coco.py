@@ -58,7 +58,7 @@ class CocoPicture(AnnotatedPicture):
     def items(self, size: tuple[int, int], census: ObjectCensus) -> list[Item] | None:
         if all(self.own_size) and self.own_size != size:
             own = "x".join(map(str, self.own_size))
-            name = f"{printable(self.file)}: {own}, but the upright picture has {size[0]}x{size[1]}"
+            name = f"{self.file}: {own}, but the upright picture has {size[0]}x{size[1]}"
             return census.add_fault("picture of another size than its file says", name)
         return self._items
 
@@ -107,21 +107,22 @@ class CocoSource(ObjectSource):
         items: dict[Any, list[Item]] = {image_id: [] for image_id in images}
         classes = {index: place for place, index in enumerate(self.category_ids)}
         for number, annotation in enumerate(record["annotations"]):
-            place = f"{printable(file.name)}, annotation {number}"
             image_id, category_id = _id(annotation, "image_id"), _id(annotation, "category_id")
             if image_id in twice:
                 continue
             if image_id not in items:
-                census.add_fault("annotation of an unknown picture", f"{place}: image_id {image_id!r:.80}")
+                kind = "annotation of an unknown picture"
+                census.add_fault(kind, f"{file.name}, annotation {number}: image_id {image_id!r:.80}")
             elif category_id not in classes:
-                census.add_fault("category without a name", f"{place}: category_id {category_id!r:.80}")
+                kind = "category without a name"
+                census.add_fault(kind, f"{file.name}, annotation {number}: category_id {category_id!r:.80}")
             else:
                 items[image_id].append(_item(annotation, classes[category_id], census.with_masks))
         places = _places(self.root, file, self.pictures, [image["file_name"] for image in images.values()])
         found = []
         for (image_id, image), place in zip(images.items(), places, strict=True):
             if place is None:
-                census.add_fault("picture without a file", f"{printable(file.name)}: {printable(image['file_name'])}")
+                census.add_fault("picture without a file", f"{file.name}: {image['file_name']}")
             else:
                 found.append(CocoPicture(place, image, items[image_id]))
         return found
@@ -137,7 +138,7 @@ class CocoSource(ObjectSource):
                 census.add_fault("picture without id or file_name", f"images, entry {number}: {image!r:.80}")
             elif image_id in images:
                 example = f"{image_id!r:.80}: {images[image_id]['file_name']} and {name}"
-                census.add_fault("picture id that is there twice", printable(example))
+                census.add_fault("picture id that is there twice", example)
                 twice.add(image_id)
             else:
                 images[image_id] = image

@@ -73,7 +73,8 @@ def load_folder(
     Returns:
         The splits "train" and "test", and the class names in the order of their ids. The columns are `image` (PIL
         image of any mode) and `label` (class id) for classification, `image` and `annotation` (PIL image of mode L, P
-        or I;16, as large as `image`) for segmentation.
+        or I;16, as large as `image`) for segmentation, `image`, `objects` (dicts of lists, as `ObjectReader` takes
+        them) and `image_id` (that in COCO's file, else a number) for detection.
 
     Raises:
         ValueError: The layout is none of the above or not that of `task`; a class folder is empty; there is only one
@@ -291,10 +292,10 @@ def _objects(root: Path, with_masks: bool, skip_corrupt: bool, wanted_names: Seq
     census = ObjectCensus(len(own_names), with_masks)
     pictures = {split: source.read(split, census) for split in source.parts}
     features = object_features(names, with_masks, [picture.image_id for part in pictures.values() for picture in part])
-    parts = {
-        split: read_part(part, census, source.root, features, class_ids, skip_corrupt)
-        for split, part in pictures.items()
-    }
+    parts: dict[str, datasets.Dataset] = {}
+    for split, part in pictures.items():
+        num_before = sum(map(len, parts.values()))
+        parts[split] = read_part(part, census, source.root, features, class_ids, skip_corrupt, num_before)
     census.close(str(root), skip_corrupt)
     _warn_of_unused(source.root, source.used.union(picture.file for part in pictures.values() for picture in part))
     for split, part in parts.items():

@@ -20,6 +20,8 @@ from .rows import RowReader
 
 # Smaller ones are left out, as by the official training on COCO.
 LEAST_SIDE = 1
+# Parts of a pixel that boxes may reach out of their picture by rounding alone.
+ROUNDING = 0.05
 LEAST_CORNERS = 3
 EXPECTED = "dicts of lists: `bbox` (x, y, width, height in pixels) and `category` (class ids)"
 
@@ -181,9 +183,9 @@ def is_small(box: Sequence[float]) -> bool:
 
 
 def reaches_out(box: Sequence[float], size: tuple[int, int]) -> bool:
-    """Whether a box isn't within a picture of this width and height."""
+    """Whether a box isn't within a picture of this width and height, and that not by rounding."""
     x, y, width, height = box
-    return x < 0 or y < 0 or x + width > size[0] or y + height > size[1]
+    return min(x, y, size[0] - x - width, size[1] - y - height) < -ROUNDING
 
 
 def _is_finite(value: Any) -> bool:

@@ -59,7 +59,7 @@ class VocPicture(AnnotatedPicture):
     def items(self, size: tuple[int, int], census: ObjectCensus) -> list[Item] | None:
         own = tuple(_number(self.tree.find("size"), side) for side in ("width", "height"))
         if all(own) and own != size:
-            name = f"{printable(self.file)}: {own[0]:g}x{own[1]:g}, but the upright picture has {size[0]}x{size[1]}"
+            name = f"{self.file}: {own[0]:g}x{own[1]:g}, but the upright picture has {size[0]}x{size[1]}"
             return census.add_fault("picture of another size than its labels say", name)
         items = []
         for number, entry in enumerate(self.tree.iter("object")):
@@ -67,7 +67,7 @@ class VocPicture(AnnotatedPicture):
             if name in self.ids:
                 items.append(_item(entry, self.ids[name]))
             else:
-                where = f"{printable(self.labels)}, object {number}"
+                where = f"{self.labels}, object {number}"
                 census.add_fault("class without a name that is known", f"{where}: {name!r:.80}")
         return items
 
@@ -118,9 +118,9 @@ class VocSource(ObjectSource):
         found, faults = [], []
         for entry in entries:
             if isinstance(entry, str) or entry.suffix.lower() == ".xml":
-                faults.append(("picture without a file", printable(entry)))
+                faults.append(("picture without a file", str(entry)))
             elif entry not in self.pairs:
-                faults.append(("picture without an XML file", printable(entry)))
+                faults.append(("picture without an XML file", str(entry)))
             else:
                 picture = VocPicture(entry, self.pairs[entry])
                 self.used.add(picture.labels)

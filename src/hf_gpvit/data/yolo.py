@@ -54,7 +54,7 @@ class YoloPicture(AnnotatedPicture):
             try:
                 items.append(_item(line, size))
             except ValueError as error:
-                census.add_fault("line that is no label", f"{printable(self.labels)}, line {number}: {error}")
+                census.add_fault("line that is no label", f"{self.labels}, line {number}: {error}")
         return items
 
 
@@ -77,7 +77,7 @@ class YoloSource(ObjectSource):
     def read(self, split: str, census: ObjectCensus) -> list[YoloPicture]:
         lone = {file for file in self.parts[split] if file.suffix.lower() == ".txt"}
         for file in sorted(lone):
-            census.add_fault("picture without a file", printable(file))
+            census.add_fault("picture without a file", str(file))
         self.used |= lone
         files = [file for file in self.parts[split] if file not in lone]
         labels = [self.pairs.get(file) for file in files]
@@ -142,7 +142,7 @@ def _item(line: str, size: tuple[int, int]) -> Item:
 
 
 def _rounded(numbers: Sequence[float]) -> list[float]:
-    """Without what labels of six digits can't say, so that boxes up to the edge don't reach out of it."""
+    """Without digits that labels of six can't tell, so that whole pixels stay so."""
     return [round(number, 2) for number in numbers]
 
 
