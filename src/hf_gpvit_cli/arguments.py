@@ -135,12 +135,13 @@ def convert(arguments: Sequence[str], prog: str) -> Namespace:
     return parser.parse_args(arguments)
 
 
-EVALUATE = """How good a saved classifier or segmentor is on a labelled dataset.
+EVALUATE = """How good a saved classifier, segmentor or detector is on a labelled dataset.
 
     %(prog)s --model outputs/quickstart --dataset shapes
     %(prog)s --model path/to/model --dataset path/to/photos --output metrics.json
     accelerate launch --module hf_gpvit_cli evaluate --model path/to/ade20k-model --dataset path/to/parquet \\
         --split validation --class_names ade20k --window_size 640 --scales 0.75 1 1.25 --flip
+    %(prog)s --model path/to/detector --dataset path/to/coco --save_json detections.json
 
 The dataset's classes must be the model's, in the same order; annotations whose classes have no names are taken to have
 the model's. A folder of pictures without a test part is tested on a fifth of them, with `--split train+test` on all.
@@ -161,7 +162,10 @@ def evaluate(arguments: Sequence[str], prog: str) -> Namespace:
         help="such as 'validation[:500]' or 'train+test'; by default the first of test, validation and val",
     )
     parser.add_argument("--image_column", default="image", help="column of the pictures")
-    parser.add_argument("--target_column", help="column of the classes or annotations; by default label or annotation")
+    parser.add_argument(
+        "--target_column",
+        help="column of the classes, annotations or objects; by default label, annotation or objects",
+    )
     parser.add_argument(
         "--class_names", nargs="+", help="names in the order of their ids, or one label set: ade20k, camvid, ..."
     )
@@ -171,6 +175,9 @@ def evaluate(arguments: Sequence[str], prog: str) -> Namespace:
     parser.add_argument("--skip_corrupt", action="store_true", help="leave out pictures that can't be read")
     parser.add_argument("--streaming", action="store_true", help="read parquet files and the Hub while evaluating")
     parser.add_argument("--output", help="JSON file to write the figures to, with dataset and split")
+    parser.add_argument(
+        "--save_json", help="JSON file to write all detections to, in COCO's results format with the dataset's own ids"
+    )
     add_segmentation_arguments(parser)
     parser.add_argument(
         "--reduce_labels",

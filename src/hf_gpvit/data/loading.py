@@ -44,12 +44,15 @@ class LoadedData:
             images of class ids). `train` is None if no split to train on was asked for.
         class_names: Names of the classes in the order of their ids.
         test_source: What `test` is, for those who read its figures: `dataset` (see `public_name`) and `split`.
+        category_ids: The file's own ids of the classes, in their order, such as COCO's 1 to 90; None where there are
+            none.
     """
 
     train: Any
     test: Any
     class_names: list[str]
     test_source: dict[str, str] = field(default_factory=dict)
+    category_ids: list[int] | None = None
 
 
 def load_data(

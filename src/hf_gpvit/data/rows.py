@@ -22,17 +22,19 @@ class RowReader(ABC):
     Attributes:
         target: Column of the targets.
         picture_columns: Those of the two that have pictures. Default: `image` alone.
+        optional_columns: Others that are read where they are. Default: none.
     """
 
     target: ClassVar[str]
     picture_columns: ClassVar[tuple[str, ...]] = ("image",)
+    optional_columns: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, num_labels: int, split: str | None = None):
         self.num_labels = num_labels
         self.split = split
 
     def undecoded(self, dataset):
-        """The columns `image` and `target` alone, with pictures as they are in their files.
+        """The columns that are read alone, with pictures as they are in their files.
 
         So one that can't be read doesn't stop all, and rows that are not needed cost little. A stream whose features
         are not known gives what it has.
@@ -44,7 +46,8 @@ class RowReader(ABC):
         missing = {"image", self.target} - set(columns or ("image", self.target))
         if missing:
             raise ValueError(f"The dataset has no column {', '.join(sorted(missing))}, but {', '.join(columns)}.")
-        dataset = dataset.select_columns(["image", self.target])
+        present = [column for column in self.optional_columns if column in (columns or ())]
+        dataset = dataset.select_columns(["image", self.target, *present])
         if dataset.features is None:
             return dataset
         for column in self.picture_columns:

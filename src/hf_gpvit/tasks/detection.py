@@ -24,6 +24,7 @@ from ..data.objects import ObjectReader, Objects
 from ..extras import import_extra
 from ..inference.detection import Detected, DetectionSettings, detect
 from ..models.configuration_base import MAX_SIDE
+from ..metrics.coco_precision import CocoPrecision
 from .base import Task
 from .recipe import Recipe, option
 
@@ -132,13 +133,20 @@ class ObjectDetection(Task):
     def predict(model: PreTrainedModel, prepared: Sequence[Detected]) -> Sequence[Detected]:
         return prepared
 
-    @staticmethod
-    def metric(config: PreTrainedConfig) -> Any:
-        raise NotImplementedError
+    @classmethod
+    def metric(cls, config: PreTrainedConfig) -> CocoPrecision:
+        # before anything is predicted; the metric itself also stands alone
+        for module in ("torchmetrics.detection", "faster_coco_eval"):
+            import_extra(module)
+        return CocoPrecision(config.num_labels, config.id2label, cls.with_masks)
 
     @staticmethod
-    def count(metric: Any, predictions: Sequence[Detected], targets: Sequence[Objects]) -> None:
-        raise NotImplementedError
+    def count(
+        metric: CocoPrecision, predictions: Sequence[Detected], targets: Sequence[Objects], positions: Sequence[int]
+    ) -> None:
+        metric.count(predictions, targets, positions)
+
+    coco_results = staticmethod(CocoPrecision.results)
 
     @staticmethod
     def describe(prediction: Detected, config: PreTrainedConfig, top_k: int) -> list[dict[str, Any]]:
