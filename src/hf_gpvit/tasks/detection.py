@@ -23,8 +23,8 @@ from ..data.image_processors import detection_processor
 from ..data.objects import ObjectReader, Objects
 from ..extras import import_extra
 from ..inference.detection import Detected, DetectionSettings, detect
-from ..models.configuration_base import MAX_SIDE
 from ..metrics.coco_precision import CocoPrecision
+from ..models.configuration_base import MAX_SIDE
 from .base import Task
 from .recipe import Recipe, option
 
@@ -120,6 +120,10 @@ class ObjectDetection(Task):
         return detection_processor(config, image_size)
 
     @staticmethod
+    def workload(config: PreTrainedConfig) -> str:
+        return "" if config.detector_type == "retinanet" else f"{config.rpn_post_nms_top_n} regions"
+
+    @staticmethod
     def prepare(
         model: PreTrainedModel,
         image_processor: BaseImageProcessor,
@@ -200,6 +204,10 @@ class InstanceSegmentation(ObjectDetection):
     pipeline = "image-segmentation"
     figures = {"segm_map": "Mask mAP", "segm_map_50": "Mask mAP at IoU 0.5", "bbox_map": "Box mAP"}
     with_masks = True
+
+    @staticmethod
+    def workload(config: PreTrainedConfig) -> str:
+        return f"{config.rpn_post_nms_top_n} regions and {config.num_detections} masks"
 
 
 def with_objects(dataset: Any) -> Any:
