@@ -7,12 +7,13 @@ from torch import nn
 
 from hf_gpvit.tasks import TASKS, find_task, task_called_by, task_of_model
 from hf_gpvit.training import AUTO_CLASSES
+from small_detectors import KINDS, small_detector
 
 
 def test_names():
     assert all(find_task(name) is task and task.recipe_class.task == task.name == name for name, task in TASKS.items())
     assert {name: task.auto_class for name, task in TASKS.items()} == AUTO_CLASSES
-    with pytest.raises(ValueError, match="one of image-classification, semantic-segmentation, got 'detection'"):
+    with pytest.raises(ValueError, match="one of .*, object-detection, instance-segmentation, got 'detection'"):
         find_task("detection")
 
 
@@ -25,8 +26,14 @@ def test_models(family):
         (wrapped, "semantic-segmentation"),
     ):
         assert task_of_model(model_class(family.config())) is TASKS[name]
-    with pytest.raises(ValueError, match="image-classification, semantic-segmentation, got a Linear"):
+    with pytest.raises(ValueError, match="image-classification, .*, instance-segmentation, got a Linear"):
         task_of_model(nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_detectors(kind):
+    name = "instance-segmentation" if kind == "masks" else "object-detection"
+    assert task_of_model(small_detector(kind)) is TASKS[name]
 
 
 def test_an_adapted_model_has_its_task(family):

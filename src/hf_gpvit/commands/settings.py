@@ -17,9 +17,9 @@ def settings_of(options: Namespace, task: type[Task]) -> Any:
         ValueError: An option is given that other tasks alone have, or is out of range.
     """
     for name, default in _all_defaults().items():
-        if getattr(options, name, default) != default:
+        if _given(options, name) not in (None, default):
             check_option(options, name, task, lambda other, name=name: name in _defaults(other))
-    return task.settings_class and task.settings_class.of(Namespace(**_defaults(task) | vars(options)))
+    return task.settings_class and task.settings_class.of(options)
 
 
 def check_option(options: Namespace, name: str, task: type[Task], is_for: Callable[[type[Task]], bool]) -> None:
@@ -30,15 +30,14 @@ def check_option(options: Namespace, name: str, task: type[Task], is_for: Callab
         raise ValueError(f"--{name} is for {tasks}, but {options.model} is for {task.name}, got {value}.")
 
 
+def _given(options: Namespace, name: str) -> Any:
+    value = getattr(options, name, None)
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _all_defaults() -> dict[str, Any]:
     return {name: default for task in TASKS.values() for name, default in _defaults(task).items()}
 
 
 def _defaults(task: type[Task]) -> dict[str, Any]:
-    """Of each field, as an option has it."""
-    found = fields(task.settings_class) if task.settings_class else ()
-    return {field.name: _as_option(field.default) for field in found}
-
-
-def _as_option(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    return {field.name: field.default for field in fields(task.settings_class)} if task.settings_class else {}

@@ -1,9 +1,11 @@
 # Copyright 2026 The hf-gpvit authors
 # SPDX-License-Identifier: Apache-2.0
-"""People's own pictures: a folder of class folders, or of images and masks, becomes a dataset."""
+"""People's own pictures: a folder of class folders, of images and masks, or of images and boxes, becomes a dataset."""
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,9 @@ from ..files import is_unicode, printable
 from .layouts import EXPECTED, Layout, composed, find_layout, folders_in, layout_error, some, unused_files
 from .mask_folders import MaskCensus, find_pairs, read_class_names
 from .mask_lookalikes import masks_among_classes, masks_beside
+from .object_columns import ObjectCensus, has_objects
+from .object_folders import object_features, read_part
+from .object_sources import find_objects, holds_objects, is_coco
 from .pictures import UnreadablePictureError, files_below, looked_at, picture_files
 
 
@@ -22,7 +27,8 @@ datasets = import_extra("datasets")
 logger = logging.get_logger(__name__)
 
 CLASSES_FILE = "classes.json"
-TASKS = ("image-classification", "semantic-segmentation")
+OBJECT_TASKS = ("object-detection", "instance-segmentation")
+TASKS = ("image-classification", "semantic-segmentation", *OBJECT_TASKS)
 TEST_PART = 0.2
 
 
@@ -45,16 +51,23 @@ def load_folder(
     divided so inside; otherwise a fifth of the samples, always the same, becomes the test split. A warning counts and
     names what lies in the folder and isn't used.
 
+    Object detection and instance segmentation: files of COCO's (JSON), of YOLO's tools (a text file for each picture)
+    or of Pascal VOC (XML), in the layouts that an error shows; `path` may also be a file of COCO's. Splits are told by
+    the names of folders and files, such as `train2017`. Boxes that reach out of their picture are cut when they are
+    read, and objects with a side of less than a pixel left out; warnings count both. VOC's difficult objects become
+    regions that are neither learned nor counted, as COCO's crowds are.
+
     Args:
         path: The folder.
-        task: "image-classification" or "semantic-segmentation"; by default what the layout says.
-        skip_corrupt: Leave samples whose picture or mask can't be read out, with a warning that counts and names
-            them. Default False: raise.
+        task: "image-classification", "semantic-segmentation", "object-detection" or "instance-segmentation"; by
+            default what the layout says, and detection where it has boxes.
+        skip_corrupt: Leave samples whose picture or mask can't be read, and objects that can't be used, out, with a
+            warning that counts and names them. Default False: raise.
         class_names: Of segmentation: the names of the classes by id. Default: those of `path/classes.json`, which is a
             list, or a dict from id to name or from name to id; else `default_class_names`; else `class_0`, `class_1`
             ..., with a warning that shows how often each id is there, if the ids leave no gap.
         default_class_names: Names where the folder has none, such as those of a model to evaluate. For classification
-            they decide the ids of the class folders, if all of these are among them. Default: none.
+            and detection they decide the ids of the classes, if all of these are among them. Default: none.
         reduce_labels: Of segmentation: masks have 0 for no class too, and the ids of classes from 1 on. Default False.
 
     Returns:
@@ -66,14 +79,73 @@ def load_folder(
         ValueError: The layout is none of the above or not that of `task`; a class folder is empty; there is only one
             class; a picture can't be read; an image has no mask or a mask no image, or their sizes differ; a mask has
             several channels or an id without a class; nothing names the classes, and the ids leave gaps or are as many
-            as levels of grey; or classes.json is wrong. The message names the files.
+            as levels of grey; or classes.json is wrong. Of detection: pictures have no file, annotations no picture,
+            classes no name, two pictures one id, or boxes are empty, outside of their picture or no numbers. The
+            message names the files.
     """
+    data = read_folder(
+        path,
+        task,
+        skip_corrupt,
+        class_names=class_names,
+        default_class_names=default_class_names,
+        reduce_labels=reduce_labels,
+    )
+    return datasets.DatasetDict(data.parts), data.class_names
+
+
+@dataclass(frozen=True)
+class FolderData:
+    """What there is in a folder, or in another source.
+
+    Attributes:
+        parts: Datasets by split.
+        class_names: In the order of their ids. Default: nothing but the parts says which there are.
+        category_ids: Ids of the classes in a file of COCO's, in their order. Default: none.
+        is_divided: Whether the test part is the source's own. Default True.
+    """
+
+    parts: dict[str, datasets.Dataset | datasets.IterableDataset]
+    class_names: list[str] | None = None
+    category_ids: list[int] | None = None
+    is_divided: bool = True
+
+
+def read_folder(
+    path: str | os.PathLike,
+    task: str | None = None,
+    skip_corrupt: bool = False,
+    *,
+    class_names: Sequence[str] | None = None,
+    default_class_names: Sequence[str] | None = None,
+    reduce_labels: bool = False,
+) -> FolderData:
+    """What `load_folder` loads, and more about it."""
     if task not in (None, *TASKS):
         raise ValueError(f"task must be one of {', '.join(TASKS)} or None, got {task!r}.")
     root = Path(path).expanduser().absolute()
-    if not root.is_dir():
+    is_detection = task in OBJECT_TASKS or (task is None and holds_objects(root))
+    if not (root.is_dir() or (is_detection and is_coco(root))):
         problem = "is a file" if root.exists() else "does not exist"
         raise ValueError(f"{root} {problem}; expected a folder such as\n\n{EXPECTED}")
+    if is_detection:
+        names = class_names or default_class_names
+        data = _objects(root, task == "instance-segmentation", skip_corrupt, names)
+    else:
+        data = _classes_or_masks(root, task, skip_corrupt, class_names, default_class_names, reduce_labels)
+    if "train" not in data.parts or "test" in data.parts:
+        return data
+    return replace(data, parts=_split(data.parts["train"]), is_divided=False)
+
+
+def _classes_or_masks(
+    root: Path,
+    task: str | None,
+    skip_corrupt: bool,
+    class_names: Sequence[str] | None,
+    default_class_names: Sequence[str] | None,
+    reduce_labels: bool,
+) -> FolderData:
     layout = find_layout(root)
     if task not in (None, layout.task):
         raise layout_error(root, f"This is the layout of {layout.task}, but task is {task!r}.")
@@ -83,15 +155,7 @@ def load_folder(
     else:
         samples, names = _segmentation(root, layout, skip_corrupt, class_names, default_class_names, reduce_labels)
         features = datasets.Features({"image": datasets.Image(), "annotation": datasets.Image()})
-    parts = {split: _dataset(rows, features) for split, rows in samples.items()}
-    if "test" not in parts:
-        parts = _split(parts["train"])
-    return datasets.DatasetDict(parts), names
-
-
-def is_divided(path: str | os.PathLike) -> bool:
-    """Whether a folder that `load_folder` takes has a test part of its own."""
-    return "test" in find_layout(Path(path).expanduser().absolute()).parts
+    return FolderData({split: _dataset(rows, features) for split, rows in samples.items()}, names)
 
 
 def _dataset(rows: list[tuple], features: datasets.Features) -> datasets.Dataset:
@@ -212,7 +276,41 @@ def _segmentation(
     return samples, list(names)
 
 
-# --- both
+# --- objects
+
+
+def _objects(root: Path, with_masks: bool, skip_corrupt: bool, wanted_names: Sequence[str] | None) -> FolderData:
+    """Pictures and objects by split; classes that are all among `wanted_names` get the ids that they have there."""
+    source = find_objects(root)
+    own_names = source.class_names
+    if own_names is None:
+        own_names = list(wanted_names or source.guessed_names())
+    is_among = wanted_names is not None and set(own_names) <= set(wanted_names)
+    names = list(wanted_names) if is_among else own_names
+    class_ids = [names.index(name) for name in own_names]
+    census = ObjectCensus(len(own_names), with_masks)
+    pictures = {split: source.read(split, census) for split in source.parts}
+    features = object_features(names, with_masks, [picture.image_id for part in pictures.values() for picture in part])
+    parts = {
+        split: read_part(part, census, source.root, features, class_ids, skip_corrupt)
+        for split, part in pictures.items()
+    }
+    census.close(str(root), skip_corrupt)
+    _warn_of_unused(source.root, source.used.union(picture.file for part in pictures.values() for picture in part))
+    for split, part in parts.items():
+        if not has_objects(part.select_columns("objects")):
+            raise layout_error(source.root, f"There are no objects to {split} on.")
+    return FolderData(parts, names, source.category_ids and _rearranged(source.category_ids, class_ids, len(names)))
+
+
+def _rearranged(category_ids: Sequence[int], class_ids: Sequence[int], num_labels: int) -> list[int]:
+    """The file's ids in the order of the classes; new ones of classes that it doesn't have."""
+    by_class = dict(zip(class_ids, category_ids, strict=True))
+    new = count(max(category_ids) + 1)
+    return [by_class[index] if index in by_class else next(new) for index in range(num_labels)]
+
+
+# --- all
 
 
 def _readable(samples: list[tuple], check: Callable, skip_corrupt: bool) -> list[tuple]:

@@ -31,7 +31,15 @@ image classification:        semantic segmentation:
                                          2.png
                                      classes.json  (optional: the names of the classes)
 or the same below path/train/ and path/test/ (or val/, valid/, validation/, dev/, eval/, holdout/), or the folders of
-images and masks divided so inside; classes.json stays in path/."""
+images and masks divided so inside; classes.json stays in path/.
+
+object detection, and instance segmentation where files have masks too:
+    COCO        path/annotations/instances_train2017.json and path/train2017/, path/train/_annotations.coco.json beside
+                the pictures, or one path/any.json and pictures anywhere in path/
+    YOLO        path/data.yaml, path/images/train/1.jpg and path/labels/train/1.txt (or path/train/images/1.jpg and
+                path/train/labels/1.txt), or 1.txt beside 1.jpg
+    Pascal VOC  path/JPEGImages/1.jpg, path/Annotations/1.xml and path/ImageSets/Main/train.txt, or 1.xml beside 1.jpg
+"""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -15,11 +16,12 @@ from transformers.utils import logging
 
 from ..extras import import_extra
 from ..files import one_line, printable
-from .folders import is_divided, load_folder
-from .labels import load_label_set
+from .folders import FolderData, read_folder
+from .labels import LABEL_SETS, load_label_set
 from .layouts import unused_files
+from .object_columns import check_image_ids
 from .pictures import files_below, picture_suffixes
-from .rows import check_holds_pictures
+from .rows import check_holds_pictures, class_label
 from .shapes import NAMES, load_shapes
 
 
@@ -40,12 +42,13 @@ class LoadedData:
 
     Attributes:
         train, test: `datasets.Dataset`, or `datasets.IterableDataset` when streamed, with the columns `image` (PIL
-            images of any size and mode) and the task's `target_column`: `label` (ClassLabel) or `annotation` (PIL
-            images of class ids). `train` is None if no split to train on was asked for.
+            images of any size and mode) and the task's `target_column`: `label` (ClassLabel), `annotation` (PIL images
+            of class ids) or `objects` (dicts of lists, as `ObjectReader` takes them), the last with `image_id` (what
+            the source calls the picture, else the number of the row; a stream may have none). `train` is None if no
+            split to train on was asked for.
         class_names: Names of the classes in the order of their ids.
         test_source: What `test` is, for those who read its figures: `dataset` (see `public_name`) and `split`.
-        category_ids: The file's own ids of the classes, in their order, such as COCO's 1 to 90; None where there are
-            none.
+        category_ids: Of detection from a COCO file: the ids that it gives the classes, in their order. Default: none.
     """
 
     train: Any
@@ -73,17 +76,17 @@ def load_data(
     """Load the training and the test part of a dataset for `task`.
 
     Args:
-        source: "shapes" (the drawn scenes of `load_shapes`: 4000 and 300), a folder of pictures as `load_folder` takes
-            it, a folder of parquet files (`train-*.parquet`, or `train/*.parquet`, there or one folder below), or the
-            name of a dataset on the Hub.
+        source: "shapes" (the drawn scenes of `load_shapes`: 4000 and 300), a folder of pictures or a file of COCO's
+            as `load_folder` takes it, a folder of parquet files (`train-*.parquet`, or `train/*.parquet`, there or one
+            folder below), or the name of a dataset on the Hub.
         task: "image-classification" or another name in `hf_gpvit.tasks.TASKS`, or the class itself.
         name: Configuration of a dataset of parquet files or on the Hub.
         train_split: Split to train on. Splits may be sliced and added: "train[:90%]", "train+validation". None: there
             is nothing to train, and the dataset needs no such split.
         eval_split: Split to test on. Default: the first of test, validation and val that is there and has labels.
         image_column: Column of the pictures. Default "image".
-        target_column: Column of the classes (ClassLabel, or with `class_names` also numbers or names), or of the
-            pictures of class ids. Default: the task's, "label" or "annotation".
+        target_column: Column of the classes (ClassLabel, or with `class_names` also numbers or names), of the pictures
+            of class ids, or of the objects. Default: the task's, "label", "annotation" or "objects".
         class_names: The names in the order of their ids, or a label set of `hf_gpvit.data.labels` ("ade20k", "camvid",
             "cityscapes"), also as the only one of a list. Default: those of the ClassLabel column, of the folder or of
             the scenes.
@@ -91,8 +94,9 @@ def load_data(
             model to evaluate; see `load_folder`. Default: none, which is an error then, unless a folder's masks have
             ids without gaps.
         streaming: Read parquet files and the Hub while training rather than before, for sets larger than the disk.
-        skip_corrupt: Leave pictures of a folder that can't be read out, with a warning, rather than raise. Those of
-            other sources are found when they are decoded: `TrainingSamples` has the same argument.
+        skip_corrupt: Leave pictures of a folder that can't be read, and objects that can't be used, out, with a
+            warning, rather than raise. Pictures of other sources are found when they are decoded, and objects of
+            streams too: `TrainingSamples` has the same argument, for pictures.
         reduce_labels: Masks have 0 for no class, and the ids of classes from 1 on. Default False.
 
     Raises:
@@ -102,20 +106,21 @@ def load_data(
     if isinstance(task, str):
         # by name: the tasks are built of this package
         task = import_module("hf_gpvit.tasks").find_task(task)
-    given_names = _given_names(class_names)
+    given_names = _given_names(class_names, task)
     if _is_own(source):
         if streaming or name is not None:
             option = "streaming" if streaming else f"name {name!r}"
             raise ValueError(f"{option} is for parquet files and the Hub, but the source is {source!r}.")
         names = {"class_names": given_names, "default_class_names": default_class_names}
-        parts, own_names = _load_own(source, task, f"{train_split}+{eval_split}", skip_corrupt, reduce_labels, names)
+        own = _load_own(source, task, f"{train_split}+{eval_split}", skip_corrupt, reduce_labels, names)
     else:
-        parts, own_names = _load_with_datasets(source, name, streaming), None
+        own = FolderData(_load_with_datasets(source, name, streaming))
+    parts, own_names = own.parts, own.class_names
     target_column = target_column or task.target_column
     columns = {image_column: "image", target_column: task.target_column}
 
     def part(split: str):
-        dataset = _columns(_split(parts, split, source), columns, source)
+        dataset = _columns(_split(parts, split, source), columns, task.optional_columns, source)
         dataset = task.typed(dataset, target_column, given_names, source)
         check_holds_pictures(dataset.features.get("image"), image_column, source)
         return dataset
@@ -123,15 +128,15 @@ def load_data(
     if eval_split is None:
         eval_split = _eval_split({name: part(name) for name in EVAL_SPLITS if name in parts}, parts, source, task)
         if train_split is None and own_names is not None:
-            _warn_of_part(parts, source)
+            _warn_of_part(own, source)
     train = None if train_split is None else part(train_split)
     test = part(eval_split)
     if train is not None:
         _warn_of_unused(parts, f"{train_split}+{eval_split}", source)
     for split, dataset in {train_split: train, eval_split: test}.items():
         _check_is_labelled(dataset, split, source, task)
-    target = (test if train is None else train).features[task.target_column]
-    names = getattr(target, "names", None) or given_names or own_names or default_class_names
+    names = getattr(class_label(test.features[task.target_column]), "names", None)
+    names = names or given_names or own_names or default_class_names
     if names is None:
         raise ValueError(
             f"{source!r} doesn't say what its class ids mean: give class_names, a list of the names in the order of "
@@ -139,7 +144,13 @@ def load_data(
         )
     if own_names is not None and len(names) < len(own_names):
         raise ValueError(f"class_names has {len(names)} names, but {source!r} has {len(own_names)} classes.")
-    return LoadedData(train, test, list(names), {"dataset": public_name(source), "split": eval_split})
+    if "image_id" in test.features:
+        check_image_ids(test, source)
+    if own_names is None:
+        check = partial(task.checked, num_labels=len(names), source=source, skip_corrupt=skip_corrupt)
+        train, test = train if train is None else check(train), check(test)
+    test_source = {"dataset": public_name(source), "split": eval_split}
+    return LoadedData(train, test, list(names), test_source, own.category_ids)
 
 
 def public_name(source: str) -> str:
@@ -155,11 +166,12 @@ def is_hub_name(source: str) -> bool:
     return HUB_NAME.fullmatch(source) is not None and not Path(source).expanduser().exists()
 
 
-def _given_names(class_names: str | Sequence[str] | None) -> list[str] | None:
+def _given_names(class_names: str | Sequence[str] | None, task: Any) -> list[str] | None:
     if class_names is None:
         return None
-    # nothing can be told apart with one class
-    label_set = class_names if isinstance(class_names, str) else class_names[0] if len(class_names) == 1 else None
+    label_set = class_names if isinstance(class_names, str) else None
+    if label_set is None and len(class_names) == 1 and (class_names[0] in LABEL_SETS or task.least_num_labels > 1):
+        [label_set] = class_names
     names = list(load_label_set(label_set).names if label_set else class_names)
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or twice:
@@ -179,13 +191,13 @@ def _is_own(source: str) -> bool:
 
 def _load_own(
     source: str, task: Any, wanted: str, skip_corrupt: bool, reduce_labels: bool, names: dict[str, Any]
-) -> tuple[dict, list[str]]:
+) -> FolderData:
     if source == "shapes":
         parts = {"test": load_shapes(**TEST_SCENES)}
         if "train" in wanted:  # drawing them takes a while
             parts = {"train": load_shapes(**TRAIN_SCENES)} | parts
-        return parts, list(NAMES[task.target_column])
-    return load_folder(source, task.name, skip_corrupt, reduce_labels=reduce_labels, **names)
+        return FolderData(parts, list(NAMES[task.target_column]))
+    return read_folder(source, task.name, skip_corrupt, reduce_labels=reduce_labels, **names)
 
 
 def _load_with_datasets(source: str, name: str | None, streaming: bool) -> dict:
@@ -225,20 +237,24 @@ def _check_is_labelled(dataset, split: str, source: str, task: Any) -> None:
 
 
 def _first_unlabelled(dataset, task: Any) -> int | None:
-    """The first row with no class or no picture of classes; of a stream, its very first row is looked at."""
+    """The first row with no class, no picture of classes or no objects; of a stream, its very first row is looked at.
+
+    Where no picture has an object, it is the first of all.
+    """
     column = task.target_column
     rows = dataset.select_columns([column])
-    has_pictures = isinstance(rows.features[column], datasets.Image)
-    if has_pictures:
+    has_numbers = isinstance(rows.features[column], (datasets.ClassLabel, datasets.Value))
+    if isinstance(rows.features[column], datasets.Image):
         rows = rows.cast_column(column, datasets.Image(decode=False))
     if isinstance(rows, datasets.IterableDataset):
         return next((0 for row in islice(rows, 1) if row[column] in NO_LABELS), None)
     missing = (
-        target.as_py() if has_pictures else target.as_py() in NO_LABELS
+        target.as_py() in NO_LABELS if has_numbers else target.as_py()
         for batch in rows.with_format("arrow").iter(ROWS_AT_ONCE)
-        for target in (batch[column].is_null() if has_pictures else batch[column])
+        for target in (batch[column] if has_numbers else batch[column].is_null())
     )
-    return next((row for row, is_missing in enumerate(missing) if is_missing), None)
+    row = next((row for row, is_missing in enumerate(missing) if is_missing), None)
+    return 0 if row is None and not task.has_targets(rows) else row
 
 
 def _warn_of_unused(parts: dict, used: str, source: str) -> None:
@@ -252,10 +268,10 @@ def _warn_of_unused(parts: dict, used: str, source: str) -> None:
         logger.warning(f"These splits of {source!r} are not used: {', '.join(counts)}.")
 
 
-def _warn_of_part(parts: dict, source: str) -> None:
+def _warn_of_part(own: FolderData, source: str) -> None:
     """Says that of a folder without a test part of its own only those pictures are tested on that training leaves."""
-    if source != "shapes" and not is_divided(source):
-        num_used, num_left = len(parts["test"]), len(parts["train"])
+    if source != "shapes" and not own.is_divided:
+        num_used, num_left = len(own.parts["test"]), len(own.parts["train"])
         logger.warning(
             f"{source!r} has no test part: {num_used} of {num_used + num_left} pictures are used, with which training "
             'on this folder would test. The split "train+test" has all of them.'
@@ -293,8 +309,8 @@ def _split(parts: dict, split: str, source: str):
     return pieces[0] if len(pieces) == 1 else datasets.concatenate_datasets(pieces)
 
 
-def _columns(dataset, columns: dict[str, str], source: str):
-    """These columns alone, renamed."""
+def _columns(dataset, columns: dict[str, str], optional: Sequence[str], source: str):
+    """These columns alone, renamed, and those of the others that are there."""
     features = list(dataset.features or ())
     missing = [column for column in columns if column not in features]
     if missing:
@@ -303,5 +319,6 @@ def _columns(dataset, columns: dict[str, str], source: str):
             "image_column and target_column."
         )
     renamed = {column: new for column, new in columns.items() if column != new}
-    dataset = dataset.select_columns(list(columns))
+    present = [column for column in optional if column in features and column not in columns]
+    dataset = dataset.select_columns([*columns, *present])
     return dataset.rename_columns(renamed) if renamed else dataset

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from ..files import is_unicode, printable
 from .layouts import composed, layout_error, some
 from .masks import EXPECTED_MODES, MASK_MODES, check_reducible, mode_and_mask, void_id
-from .pictures import looked_at, picture_files
+from .pictures import looked_at, picture_files, upright_size
 
 
 MAX_CLASSES = 65535
@@ -81,7 +81,7 @@ class MaskCensus:
         mode, size, counts = looked_at(mask, _contents)
         if mode not in MASK_MODES:
             raise ValueError(f"The mask {printable(mask)} has the mode {mode}; expected {EXPECTED_MODES}.")
-        image_size = looked_at(image, _upright_size)
+        image_size = looked_at(image, upright_size)
         if size != image_size:
             raise ValueError(
                 f"The mask {printable(mask)} has {size[0]}x{size[1]} pixels, but its image {printable(image.name)} "
@@ -164,14 +164,6 @@ def _contents(mask: Image.Image) -> tuple[str, tuple[int, int], dict[int, int]]:
         found = np.flatnonzero(counts)
         counts = counts[found]
     return mode, upright.size, dict(zip(found.tolist(), counts.tolist(), strict=True))
-
-
-def _upright_size(picture: Image.Image) -> tuple[int, int]:
-    """(width, height) of a photo that the camera marked as turned, once it is decoded."""
-    if picture.format == "TIFF":  # Pillow turns these by itself, and tells their upright size before
-        return picture.size
-    turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-    return picture.size[::-1] if turned else picture.size
 
 
 def read_class_names(file: Path) -> list[str] | None:

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -89,23 +89,21 @@ def naming_unreadable(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def opened_picture(source: str | os.PathLike | bytes) -> Iterator[Image.Image]:
+def opened_picture(source: str | os.PathLike | bytes | BinaryIO) -> Iterator[Image.Image]:
     """A picture whose header is read and whose pixels are not, in the mode of its file.
 
     The file is read rather than mapped into memory, so that one that shrinks meanwhile is an error and not the end of
     the process.
 
     Args:
-        source: Path, or what the file holds.
+        source: Path, what the file holds, or an open file.
 
     Raises:
         OSError, ValueError, ...: What Pillow says of a broken file, or of one with more than twice
             `PIL.Image.MAX_IMAGE_PIXELS`; or the source is no regular file, empty, without pixels, a program or of a
             format that isn't one of `FORMATS`.
     """
-    if not isinstance(source, bytes):
-        _check_is_file(source)
-    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+    with _opened(source) as file:
         beginning = file.read(4)
         if not beginning:
             raise ValueError("it is empty")
@@ -117,10 +115,40 @@ def opened_picture(source: str | os.PathLike | bytes) -> Iterator[Image.Image]:
             yield picture
 
 
+def _opened(source: str | os.PathLike | bytes | BinaryIO) -> BinaryIO:
+    if isinstance(source, (str, os.PathLike)):
+        _check_is_file(source)
+        return open(source, "rb")
+    return io.BytesIO(source) if isinstance(source, bytes) else source
+
+
 def looked_at(file: Path, look: Callable[[Image.Image], Any]) -> Any:
     """What `look` finds in a file that is opened and not yet decoded; an `UnreadablePictureError` names the file."""
     with naming_unreadable(picture_name(file)), opened_picture(file) as picture:
         return look(picture)
+
+
+def size_of(source: str | os.PathLike | bytes | BinaryIO) -> tuple[int, int]:
+    """Width and height of an upright picture, of which no more than the beginning is read.
+
+    Args:
+        source: Path, what the file holds, or an open file.
+
+    Raises:
+        UnreadablePictureError: It is no picture, or its beginning is broken.
+    """
+    with naming_unreadable(picture_name(source)), opened_picture(source) as picture:
+        # what says that a PNG is turned is at its beginning; Pillow would decode all of it to look for it at the end
+        is_plain = picture.format == "PNG" and "exif" not in picture.info
+        return picture.size if is_plain else upright_size(picture)
+
+
+def upright_size(picture: Image.Image) -> tuple[int, int]:
+    """(width, height) of an opened photo that the camera marked as turned, once it is decoded."""
+    if picture.format == "TIFF":  # Pillow turns these by itself, and tells their upright size before
+        return picture.size
+    turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    return picture.size[::-1] if turned else picture.size
 
 
 def known_formats() -> list[str]:

@@ -3,7 +3,7 @@
 """From a row of a dataset to a picture and its target, both checked; for training and for evaluation alike."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from PIL import Image
@@ -82,3 +82,41 @@ def check_holds_pictures(feature: Any, column: str, source: str) -> None:
     """Raises a ValueError unless a column of a dataset has pictures."""
     if not isinstance(feature, import_extra("datasets").Image):
         raise ValueError(f"The column {column} of {source!r} must hold pictures (datasets.Image), got {feature}.")
+
+
+def class_label(feature: Any) -> Any:
+    """A column's `datasets.ClassLabel`, also that of the objects' `category`; None where it has none with names."""
+    datasets = import_extra("datasets")
+    while not isinstance(feature, datasets.ClassLabel) and feature is not None:
+        feature = feature.get("category") if isinstance(feature, dict) else getattr(feature, "feature", None)
+    return None if feature is None or feature.names is None else feature
+
+
+def check_classes(feature: Any, names: Sequence[str] | None, column: str, source: str) -> Any:
+    """The `datasets.ClassLabel` that a column of classes has or can be made of.
+
+    Args:
+        feature: The column's type.
+        names: Of the classes, where they are given.
+        column: What to call it in messages.
+        source: Where the dataset comes from, for messages.
+
+    Raises:
+        ValueError: Nothing says what its classes are, or `names` are others than its own.
+    """
+    datasets = import_extra("datasets")
+    own = class_label(feature) if isinstance(feature, datasets.ClassLabel) else None
+    if own is not None and names in (None, own.names):
+        return own
+    if names is None or not isinstance(feature, (datasets.ClassLabel, datasets.Value)):
+        raise ValueError(
+            f"{column} must be a ClassLabel, got {feature}; numbers or names of classes will do if class_names says "
+            "which there are."
+        )
+    if own is not None and len(names) != len(own.names):
+        raise ValueError(f"class_names has {len(names)} names, but {source!r} has {len(own.names)} classes.")
+    if own is not None and set(names) == set(own.names):
+        raise ValueError(
+            f"class_names has the classes of {source!r} in another order; they are {', '.join(own.names)}."
+        )
+    return datasets.ClassLabel(names=list(names))

@@ -44,6 +44,12 @@ def unite(masks: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return masks[0] if len(masks) == 1 else _coco_mask().merge(list(masks), intersect=False)
 
 
+def mask_area(mask: dict[str, Any]) -> int:
+    """Number of pixels in an RLE, with its counts as text or bytes."""
+    counts = mask["counts"]
+    return int(_coco_mask().area(mask | {"counts": counts.encode() if isinstance(counts, str) else counts}))
+
+
 def _extent(is_some: torch.Tensor) -> tuple[int, int]:
     """Where the first True is, and the place behind the last; (0, 0) where there is none."""
     places = is_some.nonzero()[:, 0]

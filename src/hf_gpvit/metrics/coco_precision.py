@@ -214,7 +214,8 @@ class CocoPrecision:
             return means
         # (IoU thresholds, recall thresholds, classes, ranges of areas, numbers of detections); -1 where there is none
         precision = computed[f"{prefix}precision"][..., 0, -1]
-        for index, values in zip(computed["classes"].tolist(), precision.unbind(dim=2), strict=True):
+        classes = computed["classes"].reshape(-1).tolist()  # torchmetrics gives a single one as a number
+        for index, values in zip(classes, precision.unbind(dim=2), strict=True):
             means[index] = values[values > -1].mean().item()
         return means
 

@@ -128,6 +128,6 @@ def _part(name: str, parts: Mapping[str, Any], part: str) -> Any:
 
 def _areas(boxes: Any, masks: Any) -> np.ndarray:
     if masks is not None:
-        return as_array(masks, bool).sum(axis=(1, 2))
+        return np.array([as_array(mask, bool).sum() for mask in masks])
     boxes = as_array(boxes, np.float32).reshape(-1, 4)
     return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)

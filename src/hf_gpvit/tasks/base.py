@@ -25,10 +25,14 @@ class Task(ABC):
         auto_class: What loads its models, whoever made them.
         pipeline: Its name on the Hub and in `transformers.pipeline`.
         target_column: What its datasets have beside `image`.
+        optional_columns: What they may have besides. Default: nothing.
         figures: What model cards show of its metric: what it is called there, by name.
         usual_num_labels: Number of classes of the papers' dataset.
+        least_num_labels: Number of classes with which there is something to learn. Default 2.
         settings_class: Of what says how its models see a picture. Default: there is nothing to say.
         batch_size: How many pictures are predicted at once. Default: as many as one wants.
+        conclude: Takes the config, the folder that `writer` has written to and all of predictions.json, and writes
+            what is said of all pictures together. Default: that is nothing.
         coco_results: Takes a metric, and the dataset's ids of the classes or None, and gives what was predicted in
             COCO's results format. Default: predictions have no such format.
 
@@ -43,10 +47,13 @@ class Task(ABC):
     auto_class: ClassVar[type]
     pipeline: ClassVar[str]
     target_column: ClassVar[str]
+    optional_columns: ClassVar[tuple[str, ...]] = ()
     figures: ClassVar[dict[str, str]]
     usual_num_labels: ClassVar[int]
+    least_num_labels: ClassVar[int] = 2
     settings_class: ClassVar[type | None] = None
     batch_size: ClassVar[int | None] = None
+    conclude: ClassVar[Callable[[PreTrainedConfig, Path, Sequence[dict[str, Any]]], None] | None] = None
     coco_results: ClassVar[Callable[[Any, Sequence[int] | None], Iterable[dict[str, Any]]] | None] = None
 
     preset_image_size: int | None
@@ -66,6 +73,23 @@ class Task(ABC):
             names: Of the classes, where they are given.
             source: Where the dataset comes from, for messages.
         """
+
+    @staticmethod
+    def has_targets(targets) -> bool:
+        """Whether a dataset, whose column of targets this is, has something to learn where no row lacks a target."""
+        return True
+
+    @classmethod
+    def checked(cls, dataset, num_labels: int, source: str, skip_corrupt: bool):
+        """The dataset without targets that can't be learned; without `skip_corrupt`, a ValueError where there are any.
+
+        Args:
+            dataset: As `typed` gives it, of parquet files or the Hub.
+            num_labels: Number of classes.
+            source: Where the dataset comes from, for messages.
+            skip_corrupt: Whether what can't be learned is left out, with a warning.
+        """
+        return dataset
 
     @staticmethod
     @abstractmethod

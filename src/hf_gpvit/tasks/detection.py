@@ -20,9 +20,11 @@ from transformers.utils import logging
 
 from ..data.detection_transforms import DetectionTransform, pad_to_batch
 from ..data.image_processors import detection_processor
-from ..data.objects import ObjectReader, Objects
+from ..data.object_columns import checked_objects, has_objects, typed_objects, with_image_ids
+from ..data.objects import ObjectReader, Objects, is_small, items_of
 from ..extras import import_extra
 from ..inference.detection import Detected, DetectionSettings, detect
+from ..inference.detection_files import describe_detections, detection_writer, write_detections
 from ..metrics.coco_precision import CocoPrecision
 from ..models.configuration_base import MAX_SIDE
 from .base import Task
@@ -95,8 +97,10 @@ class ObjectDetection(Task):
     auto_class = AutoModelForObjectDetection
     pipeline = "object-detection"
     target_column = "objects"
+    optional_columns = ("image_id",)
     figures = {"map": "mAP", "map_50": "mAP at IoU 0.5", "map_75": "mAP at IoU 0.75"}
     usual_num_labels = 80
+    least_num_labels = 1
     settings_class = DetectionSettings
     batch_size = 1
     with_masks = False
@@ -105,7 +109,13 @@ class ObjectDetection(Task):
 
     @staticmethod
     def typed(dataset, column: str, names: Sequence[str] | None, source: str):
-        return dataset
+        return with_image_ids(typed_objects(dataset, column, names, source))
+
+    has_targets = staticmethod(has_objects)
+
+    @classmethod
+    def checked(cls, dataset, num_labels: int, source: str, skip_corrupt: bool):
+        return checked_objects(dataset, num_labels, source, skip_corrupt, cls.with_masks)
 
     @classmethod
     def reader(cls, config: PreTrainedConfig, image_processor: BaseImageProcessor, split: str | None) -> ObjectReader:
@@ -154,11 +164,15 @@ class ObjectDetection(Task):
 
     @staticmethod
     def describe(prediction: Detected, config: PreTrainedConfig, top_k: int) -> list[dict[str, Any]]:
-        raise NotImplementedError
+        """`[{"label", "score", "box", "label_id"}, ...]` of what is shown, whatever `top_k`."""
+        return describe_detections(prediction, config)
 
     @classmethod
     def writer(cls, config: PreTrainedConfig, folder: Path, top_k: int) -> Callable[[Detected, str], dict[str, Any]]:
-        raise NotImplementedError
+        """For each picture `<name>-overlay.jpg`."""
+        return detection_writer(config, folder)
+
+    conclude = staticmethod(write_detections)
 
     # --- training
 
@@ -174,8 +188,8 @@ class ObjectDetection(Task):
         return detection_processor(model.config, *self.recipe.resize_size)
 
     def training_rows(self, dataset: Any) -> Any:
-        """Without those that have no object to learn, if the recipe says so; see `with_objects`."""
-        return with_objects(dataset) if self.recipe.skip_empty else dataset
+        """Without those that have no object to learn, if the recipe says so; see `rows_to_learn_from`."""
+        return rows_to_learn_from(dataset) if self.recipe.skip_empty else dataset
 
     def transform(self, config: PreTrainedConfig, image_processor: BaseImageProcessor) -> DetectionTransform:
         recipe = self.recipe
@@ -210,23 +224,23 @@ class InstanceSegmentation(ObjectDetection):
         return f"{config.rpn_post_nms_top_n} regions and {config.num_detections} masks"
 
 
-def with_objects(dataset: Any) -> Any:
-    """The rows of a dataset, or of a stream, that have an object to learn, which crowds are not.
+def rows_to_learn_from(dataset: Any) -> Any:
+    """The rows of a dataset, or of a stream, that have an object which is neither a crowd nor left out as too small.
 
     Raises:
         ValueError: There is none; of a stream nobody knows.
     """
     if isinstance(dataset, import_extra("datasets").IterableDataset):
-        return dataset.filter(has_objects, input_columns=["objects"])
-    kept = [row for row, objects in enumerate(dataset.select_columns(["objects"])) if has_objects(objects["objects"])]
+        return dataset.filter(_has_object_to_learn, input_columns=["objects"])
+    objects = dataset.select_columns("objects")["objects"]
+    kept = [row for row, value in enumerate(objects) if _has_object_to_learn(value)]
     if not kept:
         raise ValueError(f"None of the {len(dataset)} pictures to train on has an object to learn.")
-    if len(kept) < len(dataset):
-        logger.warning(f"{len(dataset) - len(kept)} of {len(dataset)} pictures to train on have no object: left out.")
-        dataset = dataset.select(kept)
-    return dataset
+    if len(kept) == len(dataset):
+        return dataset
+    logger.warning(f"{len(dataset) - len(kept)} of {len(dataset)} pictures to train on have no object: left out.")
+    return dataset.select(kept)
 
 
-def has_objects(objects: dict[str, Any]) -> bool:
-    """Whether there is one in the column `objects` of a row that is no crowd."""
-    return not all(objects.get("iscrowd") or [False] * len(objects["category"]))
+def _has_object_to_learn(objects: dict[str, Any]) -> bool:
+    return not all(item.iscrowd or is_small(item.box) for item in items_of(objects))

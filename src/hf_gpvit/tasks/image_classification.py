@@ -14,9 +14,8 @@ from transformers import AutoModelForImageClassification, BaseImageProcessor, Pr
 
 from ..data.image_processors import cropping_processor
 from ..data.pictures import picture_name
-from ..data.rows import RowReader
+from ..data.rows import RowReader, check_classes
 from ..data.transforms import ClassificationTransform, mixup_cutmix
-from ..extras import import_extra
 from ..inference.classification import classification_inputs, classification_scores
 from ..metrics.top_k_counts import TopKCounts
 from .base import Task
@@ -84,23 +83,12 @@ class ImageClassification(Task):
 
     @staticmethod
     def typed(dataset, column: str, names: Sequence[str] | None, source: str):
-        datasets = import_extra("datasets")
         feature = dataset.features["label"]
-        is_class = isinstance(feature, datasets.ClassLabel) and feature.names is not None
-        if is_class and names in (None, feature.names):
+        wanted = check_classes(feature, names, f"The target column of {source!r}", source)
+        if wanted is feature:
             return dataset
-        if names is None or not isinstance(feature, (datasets.ClassLabel, datasets.Value)):
-            raise ValueError(
-                f"The target column of {source!r} must be a ClassLabel, got {feature}; numbers or names of classes "
-                "will do if class_names says which there are."
-            )
-        if is_class and len(names) != len(feature.names):
-            raise ValueError(f"class_names has {len(names)} names, but {source!r} has {len(feature.names)} classes.")
-        if is_class and set(names) == set(feature.names):
-            own = ", ".join(feature.names)
-            raise ValueError(f"class_names has the classes of {source!r} in another order; they are {own}.")
         try:
-            return dataset.cast_column("label", datasets.ClassLabel(names=names))
+            return dataset.cast_column("label", wanted)
         except ValueError as error:
             raise ValueError(
                 f"The target column of {source!r} has something else than class_names: {error}"
