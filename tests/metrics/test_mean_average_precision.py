@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures against pycocotools; how the metric is fed, merged and loaded, and what it keeps."""
 
+import importlib
 import json
 import math
 import pickle
-import subprocess
 import sys
 import time
 
@@ -18,6 +18,8 @@ from pycocotools.cocoeval import COCOeval
 
 from hf_gpvit.metrics import MeanAveragePrecision, mean_average_precision
 from hf_gpvit.metrics.coco_precision import FIGURES, CocoPrecision
+from hf_gpvit.tasks import TASKS
+from small_detectors import small_config
 
 
 NUM_LABELS = 5
@@ -249,7 +251,10 @@ def test_parts_of_the_data(way):
         part = MeanAveragePrecision(num_labels=NUM_LABELS, with_masks=True)
         found, true = predictions[rank::2], references[rank::2]
         part.add_batch(predictions=found, references=true)
-        part.state = [record._replace(position=2 * record.position + rank) for record in part.state]
+        places = [2 * record.position + rank for record in part.state]
+        part.state = [
+            record._replace(position=place, image_id=place) for record, place in zip(part.state, places, strict=True)
+        ]
         parts.append(part)
     other, metric = parts
     before = other.state
@@ -273,6 +278,17 @@ def test_order_decides_between_equal_scores():
     assert first == pytest.approx(51 / 101) and last == pytest.approx(51 / 101 / 2)
 
 
+def test_pictures_without_numbers_are_ordered_by_position():
+    """Names of pictures may be anything, also where some are numbers."""
+    predictions, references = random_pictures(0)
+    expected, metric = (MeanAveragePrecision(num_labels=NUM_LABELS) for _ in range(2))
+    expected.add_batch(predictions=predictions, references=references)
+    ids = ["b", 3, "a", 2, "d", "c", 1]
+    metric.state = [record._replace(image_id=name) for record, name in zip(expected.state, ids, strict=True)][::-1]
+    assert list(dict.fromkeys(result["image_id"] for result in metric.results())) == ["b", 3, "d", "c", 1]
+    assert repr(metric.compute()) == repr(expected.compute())
+
+
 def test_loads_by_path(load_by_path):
     metric = load_by_path(mean_average_precision.__file__, num_labels=NUM_LABELS, with_masks=True)
     assert type(metric) is not MeanAveragePrecision
@@ -281,13 +297,18 @@ def test_loads_by_path(load_by_path):
     assert repr(metric.compute()) == repr(computed_figures(predictions, references, True))
 
 
-def test_importing_needs_no_library_of_figures():
-    code = """
-import sys
-import hf_gpvit, hf_gpvit.metrics.coco_precision
-assert not {"torchmetrics", "faster_coco_eval", "pycocotools"} & set(sys.modules)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+def test_libraries_are_needed_late_and_asked_for_early(monkeypatch):
+    """Importing needs none of them; a task says which is missing before anything is predicted."""
+    config = small_config()
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("torchmetrics", "faster_coco_eval")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in ("torchmetrics", "faster_coco_eval"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for module in ("coco_precision", "mean_average_precision"):
+        monkeypatch.delitem(sys.modules, f"hf_gpvit.metrics.{module}")
+        importlib.import_module(f"hf_gpvit.metrics.{module}")
+    with pytest.raises(ImportError, match=r'needs torchmetrics, .*: pip install "hf-gpvit\[train\]"'):
+        TASKS["object-detection"].metric(config)
 
 
 # --- what it keeps

@@ -25,8 +25,8 @@ class PictureRecord(NamedTuple):
     """What was found in a picture (N) and what is there (M).
 
     Attributes:
-        position: Of the picture among all: of equal scores, those in the first picture count first.
-        image_id: What the dataset calls it.
+        position: Of the picture among all.
+        image_id: What the dataset calls it. Of equal scores, those in the picture with the lower number count first.
         size: Its height and width; None without masks.
         boxes: (N, 4) float32 x, y, width, height.
         labels, scores: (N,) int64 and float32.
@@ -203,9 +203,15 @@ class CocoPrecision:
             sync_on_compute=False,  # every process has all records by then
         )
         metric.update([], [])
-        for record in sorted(self._records, key=lambda record: record.position):
+        for record in self._ordered():
             _add(metric, record)
         return metric.compute()
+
+    def _ordered(self) -> list[PictureRecord]:
+        """By ids of pictures, as COCO's own evaluation has them, or by position where these are no numbers."""
+        if all(isinstance(record.image_id, int) for record in self._records):
+            return sorted(self._records, key=lambda record: (record.image_id, record.position))
+        return sorted(self._records, key=lambda record: record.position)
 
     def _of_classes(self, computed: dict[str, torch.Tensor], prefix: str) -> list[float]:
         """Mean average precision of each class; NaN where there is none."""
@@ -226,7 +232,7 @@ class CocoPrecision:
             category_ids: The dataset's own id of each class. Default: the ids of the classes.
         """
         category_ids = range(self.num_labels) if category_ids is None else category_ids
-        for record in sorted(self._records, key=lambda record: record.position):
+        for record in self._ordered():
             for index in np.argsort(-record.scores, kind="stable"):
                 result = {
                     "image_id": record.image_id,
