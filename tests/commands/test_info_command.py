@@ -133,7 +133,7 @@ def test_info_takes_the_models_of_the_config_only(name, tmp_path):
         (["nothing/here", "--detector_type", "retinanet"], "--detector_type is for presets, but nothing/here is none"),
         (
             ["hrvit-b1", "--task", "object-detection"],
-            "--task object-detection is for the presets gpvit-l1, .*hrvit-b1",
+            "--task object-detection is for the presets gpvit-l1, .*got hrvit-b1",
         ),
         (["gpvit-nano", "--detector_type", "retinanet"], "GPViTConfig has no 'detector_type'"),
         (
