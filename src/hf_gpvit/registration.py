@@ -59,7 +59,10 @@ MODEL_CLASSES = {
 }
 
 # Of those that need another one than transformers' for classifiers.
-IMAGE_PROCESSORS = {GPViTDetectionConfig: GPViTDetectionImageProcessor}
+IMAGE_PROCESSORS = {
+    GPViTAdapterConfig: GPViTDetectionImageProcessor,
+    GPViTDetectionConfig: GPViTDetectionImageProcessor,
+}
 
 # Pipelines look class names up here before they accept a model without an error in the log.
 MAPPING_NAMES = {

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 
 # Those of `hf_gpvit.tasks.TASKS`.
 TASKS = ("image-classification", "semantic-segmentation", "object-detection", "instance-segmentation")
+# Those of `hf_gpvit.GPViTDetectionConfig`.
+DETECTOR_TYPES = ("mask_rcnn", "retinanet")
 
 # That of the models' configs, and that of the numbers in recipes.
 MAX_SIDE, MAX_COUNT = 2**14, 2**31 - 1
@@ -42,6 +44,7 @@ random weights.
 
     %(prog)s gpvit-l1
     %(prog)s gpvit-l1 --task semantic-segmentation --image_size 512 2048
+    %(prog)s gpvit-l1 --task object-detection --detector_type retinanet
     %(prog)s path/to/model
 """
 
@@ -51,10 +54,14 @@ def info(arguments: Sequence[str], prog: str) -> Namespace:
     parser.add_argument("model", help="preset, folder or Hub name")
     parser.add_argument("--task", choices=TASKS, help="of a preset; by default image-classification")
     parser.add_argument(
+        "--detector_type", choices=DETECTOR_TYPES, help="of a preset for detection; by default mask_rcnn"
+    )
+    parser.add_argument(
         "--image_size",
         type=_up_to(MAX_SIDE),
         nargs="+",
-        help="height and width, or one side; by default the config's, or 512",
+        help="height and width, or one side; by default what the image processor makes of a square picture: the "
+        "config's, or 512; for detectors of one of 5:8, such as 800x1280",
     )
     return parser.parse_args(arguments)
 

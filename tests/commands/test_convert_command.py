@@ -22,6 +22,8 @@ from hf_gpvit.commands import convert as convert_command
 from hf_gpvit.conversion import RELEASES, convert_checkpoint
 from hf_gpvit.conversion.releases import RELEASE_BY_NAME
 from hf_gpvit.data import load_label_set
+from hf_gpvit.hub import model_card
+from hf_gpvit.hub.checks import check_model_folder
 from hf_gpvit.inference import load_picture, segment
 from hf_gpvit.models.configuration_gpvit_detection import GPViTDetectionConfig
 from hf_gpvit.models.modeling_gpvit_detection import GPViTForInstanceSegmentation, GPViTForObjectDetection
@@ -102,6 +104,10 @@ def test_detectors(files, convert, kind, name, monkeypatch):
     loaded, expected = model_class.from_pretrained("model").state_dict(), convert_checkpoint("official.pth")
     assert config.id2label == load_label_set("coco").id2label
     assert all(torch.equal(value, loaded[name]) for name, value in expected.state_dict().items())
+    check_model_folder(Path("model"))  # what `hf-gpvit push` asks before it writes the card
+    card = str(model_card(expected, image_processor, model_name="you/detector"))
+    assert f"Of one image of 64x128 pixels{', with 1000 regions and 100 masks' if kind == 'maskrcnn' else ''}:" in card
+    assert f"| {expected.num_parameters():,} | " in card
 
 
 class Malicious:

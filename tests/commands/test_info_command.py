@@ -8,7 +8,9 @@ import pytest
 
 import hf_gpvit
 import hf_gpvit_cli
-from hf_gpvit import GPViTDetectionConfig, GPViTForObjectDetection
+from hf_gpvit import GPViTDetectionConfig, GPViTDetectionImageProcessor, GPViTForObjectDetection
+from hf_gpvit.data.image_processors import size_after
+from hf_gpvit.tasks import image_processor_for
 
 
 def test_presets_are_listed_with_their_sizes(capsys):
@@ -65,6 +67,37 @@ def test_info_of_a_detector(tmp_path, capsys):
     assert found["parameters of the backbone"] == model.backbone.num_parameters()
 
 
+def test_info_of_a_detector_with_its_image_processor(tmp_path, capsys):
+    """Costs are those of the size that it makes."""
+    model = GPViTForObjectDetection(GPViTDetectionConfig.from_preset("gpvit-nano", num_labels=7))
+    model.save_pretrained(tmp_path)
+    image_processor_for(model, 64).save_pretrained(tmp_path)
+    _, found = figures(capsys, tmp_path)
+    assert found["multiply-adds"] == figures(capsys, tmp_path, "--image_size", 64, 128)[1]["multiply-adds"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "kind", "workload"),
+    [
+        (["object-detection"], "ObjectDetection", "mask_rcnn", ", with 200 regions"),
+        (["object-detection", "--detector_type", "retinanet"], "ObjectDetection", "retinanet", ""),
+        (["instance-segmentation"], "InstanceSegmentation", "mask_rcnn", ", with 200 regions and 100 masks"),
+    ],
+)
+def test_info_of_presets_of_detectors(arguments, name, kind, workload, capsys):
+    hf_gpvit_cli.main(["info", "gpvit-nano", "--task", *arguments, "--image_size", "64", "96"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"gpvit-nano: GPViTFor{name} with 80 labels"
+    assert lines[1].split() == ["task", f"{arguments[0]},", kind]
+    assert f"one picture of 64x96{workload}:" in lines
+
+
+def test_sizes_of_detectors():
+    """By default those of published costs."""
+    assert size_after(GPViTDetectionImageProcessor()) == (800, 1280)
+    assert size_after(GPViTDetectionImageProcessor(size={"shortest_edge": 480, "longest_edge": 640})) == (416, 640)
+
+
 def test_info_of_a_folder_with_other_channels(family, tmp_path, capsys):
     """It costs something, though no picture is read for it."""
     family.classifier_class(family.config(num_channels=5, image_size=(32, 48))).save_pretrained(tmp_path)
@@ -97,6 +130,16 @@ def test_info_takes_the_models_of_the_config_only(name, tmp_path):
     [
         (["gpvit-l9"], "model must be one of gpvit-l1, .*, hrvit-nano, or the folder .* got 'gpvit-l9'"),
         (["nothing/here", "--task", "image-classification"], "--task is for presets, but nothing/here is none"),
+        (["nothing/here", "--detector_type", "retinanet"], "--detector_type is for presets, but nothing/here is none"),
+        (
+            ["hrvit-b1", "--task", "object-detection"],
+            "--task object-detection is for the presets gpvit-l1, .*got hrvit-b1",
+        ),
+        (["gpvit-nano", "--detector_type", "retinanet"], "GPViTConfig has no 'detector_type'"),
+        (
+            ["gpvit-nano", "--task", "instance-segmentation", "--detector_type", "retinanet"],
+            "detector_type must be 'mask_rcnn' for instance segmentation",
+        ),
         (["gpvit-nano", "--image_size", "0"], r"--image_size must be .* got \[0\]"),
         (["gpvit-nano", "--image_size", "3", "4", "5"], r"--image_size must be .* got \[3, 4, 5\]"),
     ],

@@ -3,12 +3,14 @@
 """Folders of detectors and of their backbone load with and without the package."""
 
 import json
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from transformers import AutoModelForInstanceSegmentation
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
@@ -22,7 +24,10 @@ from hf_gpvit import (
     GPViTForInstanceSegmentation,
     GPViTForObjectDetection,
 )
+from hf_gpvit.hub import model_card, save_for_hub
+from hf_gpvit.hub.checks import check_hub_folder
 from hf_gpvit.models import detection_regions
+from small_detectors import small_model
 
 
 ADAPTER_CODE = {
@@ -53,6 +58,8 @@ DETECTOR_CODE = ADAPTER_CODE | {
 LOAD_ELSEWHERE = (
     without("hf_gpvit")
     + """
+import re
+
 import huggingface_hub
 import torch
 import transformers
@@ -72,7 +79,18 @@ for folder, name in names.items():
         found[folder] = (type(model).__name__, list(model(pixel_values).to_tuple()))
     model.save_pretrained(f"{folder}/again")
     getattr(transformers, name).from_pretrained(f"{folder}/again", trust_remote_code=True)
-picture = Image.open("picture.png")
+cards = {}
+for folder in names:
+    namespace = cards[folder] = {}
+    with open(f"{folder}/README.md", encoding="utf-8") as card:
+        blocks = re.findall(r"```python\\n(.*?)```", card.read(), flags=re.DOTALL)
+    for block in blocks:
+        exec(block.replace("you/", "").replace("threshold=0.5", "threshold=0.1"), namespace)
+found["maps"] = [tuple(feature_map.shape) for feature_map in cards["adapter"]["feature_maps"]]
+for folder in ("boxes", "masks"):
+    numbers = [len(cards[folder]["detections"]), len(cards[folder]["found"].get("scores", []))]
+    found[f"{folder} in card"] = (numbers, cards[folder]["drawn"].size)
+picture = Image.open("photo.jpg")
 for folder, task in (("boxes", "object-detection"), ("masks", "image-segmentation")):
     processor = transformers.AutoImageProcessor.from_pretrained(folder, trust_remote_code=True)
     assert processor.size == {"shortest_edge": 64, "longest_edge": 96}, processor
@@ -84,6 +102,9 @@ for folder, task in (("boxes", "object-detection"), ("masks", "image-segmentatio
 torch.save(found, "found.pt")
 """
 )
+
+
+PROCESSOR = GPViTDetectionImageProcessor(size={"shortest_edge": 64, "longest_edge": 96})
 
 
 @pytest.fixture(scope="module")
@@ -102,16 +123,15 @@ def models():
 @pytest.fixture(scope="module")
 def root(models, tmp_path_factory):
     root = tmp_path_factory.mktemp("detectors")
-    processor = GPViTDetectionImageProcessor(size={"shortest_edge": 64, "longest_edge": 96})
     for name, model in models.items():
-        model.save_pretrained(root / name)
-        if name != "adapter":
-            processor.save_pretrained(root / name)
+        save_for_hub(model, root / name, PROCESSOR, model_name=f"you/{name}")
+        check_hub_folder(root / name)
     return root
 
 
 def test_files(root):
-    for name, code in {"adapter": ADAPTER_CODE, "boxes": DETECTOR_CODE, "masks": DETECTOR_CODE}.items():
+    processor = {"detection_boxes.py", "detection_masks.py", "image_processing_gpvit_detection.py"}
+    for name, code in {"adapter": ADAPTER_CODE | processor, "boxes": DETECTOR_CODE, "masks": DETECTOR_CODE}.items():
         assert {path.name for path in (root / name).glob("*.py")} == code, name
 
 
@@ -138,7 +158,7 @@ def test_loads_without_package(models, root, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
     pixel_values = torch.randn(2, 3, 64, 75)
     torch.save(pixel_values, root / "pixel_values.pt")
-    Image.fromarray(np.random.RandomState(0).randint(256, size=(50, 70, 3), dtype=np.uint8)).save(root / "picture.png")
+    Image.fromarray(np.random.RandomState(0).randint(256, size=(50, 70, 3), dtype=np.uint8)).save(root / "photo.jpg")
     subprocess.run([sys.executable, "-c", LOAD_ELSEWHERE], check=True, cwd=root, stdin=subprocess.DEVNULL)
     found = torch.load(root / "found.pt", weights_only=False)
     for name, model in models.items():
@@ -149,6 +169,12 @@ def test_loads_without_package(models, root, tmp_path, monkeypatch):
     classes = [found[task][0] for task in ("object-detection", "image-segmentation")]
     assert classes == ["GPViTForObjectDetection", "GPViTForInstanceSegmentation"]
     assert all(len(found[task][1]) > 0 for task in ("object-detection", "image-segmentation"))
+    assert found["maps"] == [(1, 64, rows, rows * 3 // 2) for rows in (16, 8, 4, 2)]
+    for name in ("boxes", "masks"):
+        (shown, listed), size = found[f"{name} in card"]
+        assert size == (70, 50)
+        assert shown > 0
+        assert listed in (shown, 0)
 
 
 def test_package_and_remote_code_in_one_process(models, root, tmp_path, monkeypatch):
@@ -182,3 +208,48 @@ def test_package_and_remote_code_in_one_process(models, root, tmp_path, monkeypa
             lambda *args, module=module: module.keep_apart(*args), backend="eager", fullgraph=True
         )
         assert torch.equal(compiled(*arguments), kept)
+
+
+# ---- cards
+
+
+FIGURES = {
+    "retinanet": {"map": 0.25, "map_50": 0.5, "map_small": None, "map/cell": 0.25},
+    "boxes": {"map": 0.25, "map_50": 0.5, "map_small": None, "map/cell": 0.25},
+    "masks": {"segm_map": 0.125, "bbox_map": 0.25, "bbox_map_small": None, "segm_map/cell": 0.125},
+}
+COUNTED = {"retinanet": "", "boxes": ", with 50 regions", "masks": ", with 50 regions and 100 masks"}
+
+
+@pytest.mark.parametrize("kind", FIGURES)
+def test_card(kind):
+    model = small_model(kind, num_labels=3)
+    card = str(model_card(model, PROCESSOR, model_name="you/cells", metrics=FIGURES[kind], dataset="you/blood"))
+    data = yaml.safe_load(card.split("---\n")[1])
+    pipeline = "image-segmentation" if kind == "masks" else "object-detection"
+    assert (data["pipeline_tag"], data["tags"]) == (pipeline, ["gpvit", "arxiv:2212.06795"])
+    [result] = data["model-index"][0]["results"]
+    assert result["task"] == {"type": pipeline}
+    shown = {figure["type"]: figure["value"] for figure in result["metrics"]}
+    assert shown == {name: value for name, value in FIGURES[kind].items() if value is not None and "/" not in name}
+    assert ("RetinaNet" in card, "without its masks" in card) == (kind == "retinanet", kind == "boxes")
+    assert f"Of one image of 64x96 pixels{COUNTED[kind]}:\n" in card
+    assert f"| {model.num_parameters():,} | " in card
+    assert "torch, torchvision and transformers and nothing else" in card
+    assert re.findall(r"^## (.*)", card, flags=re.MULTILINE)[:2] == ["Use", "Limits"]
+    assert "\n\n\n" not in card
+
+
+def test_figures_of_other_tasks_are_refused():
+    with pytest.raises(ValueError, match=r"those of the model's task \(map, map_50, .*got segm_map"):
+        model_card(
+            small_model("boxes"), PROCESSOR, model_name="you/cells", metrics=FIGURES["masks"], dataset="you/blood"
+        )
+
+
+@pytest.mark.parametrize("name", ["image_processing_gpvit_detection.py", "modeling_gpvit_detection.py"])
+def test_folders_that_lack_code_are_not_pushed(name, tmp_path):
+    folder = save_for_hub(small_model("boxes"), tmp_path / "model", PROCESSOR)
+    (folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"it lacks {name}"):
+        check_hub_folder(folder)

@@ -15,6 +15,7 @@ from torch import nn
 from families import GPVIT, HRVIT, awake
 from hf_gpvit import (
     GPViTConfig,
+    GPViTDetectionImageProcessor,
     GPViTForImageClassification,
     GPViTForSemanticSegmentation,
     HRViTConfig,
@@ -116,6 +117,14 @@ def test_file_tells_nothing_of_this_machine(published):
 
 def test_code_of_the_card(published, tmp_path, monkeypatch):
     _, model, folder = published
+    namespace = run_code_of_card(folder, tmp_path, monkeypatch)
+    with torch.no_grad():
+        expected = copy.deepcopy(model).float().eval()(torch.from_numpy(namespace["pixel_values"])).logits
+    torch.testing.assert_close(torch.from_numpy(namespace["outputs"]["logits"]), expected, rtol=1e-4, atol=1e-5)
+
+
+def run_code_of_card(folder, tmp_path, monkeypatch):
+    """What the names in the card's lines for the ONNX file stand for, after they ran on a picture of 70x90 pixels."""
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)).save("photo.jpg")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repository, file: f"{repository}/{file}")
@@ -123,9 +132,7 @@ def test_code_of_the_card(published, tmp_path, monkeypatch):
     (code,) = re.findall(r"## ONNX\n.*?```python\n(.*?)```", card, flags=re.DOTALL)
     namespace = {}
     exec(code.replace("you/model", folder.as_posix()), namespace)
-    with torch.no_grad():
-        expected = copy.deepcopy(model).float().eval()(torch.from_numpy(namespace["pixel_values"])).logits
-    torch.testing.assert_close(torch.from_numpy(namespace["outputs"]["logits"]), expected, rtol=1e-4, atol=1e-5)
+    return namespace
 
 
 def test_card_without_file_has_no_section_for_it(family):
@@ -217,12 +224,14 @@ def test_presets(preset, config_class, classes, kind, tmp_path):
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory):
-    """The smallest Mask R-CNN and its file."""
+    """The smallest Mask R-CNN and its file, in a folder for the Hub."""
     torch.manual_seed(0)
     model = small_model(
         "masks", num_hidden_layers=1, group_layer_indices=[], num_group_tokens=[], num_extra_extractors=0
     )
-    return model, export_onnx(model, tmp_path_factory.mktemp("detector") / "model.onnx")
+    processor = GPViTDetectionImageProcessor(size={"shortest_edge": 64, "longest_edge": 96})
+    folder = tmp_path_factory.mktemp("detector") / "model"
+    return model, save_for_hub(model, folder, processor, model_name="you/model", onnx=True) / "onnx/model.onnx"
 
 
 @torch.no_grad()
@@ -248,6 +257,19 @@ def test_detector_where_there_is_nothing_to_find(detector):
     expected = detector[0](torch.zeros(2, 3, 1, 1))
     for name, value in expected.items():
         torch.testing.assert_close(outputs[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_code_of_the_card_of_a_detector(detector, tmp_path, monkeypatch):
+    model, path = detector
+    namespace = run_code_of_card(path.parents[1], tmp_path, monkeypatch)
+    pixel_values = torch.from_numpy(namespace["pixel_values"])
+    assert pixel_values.shape == (1, 3, 82, 64)
+    processor = namespace["image_processor"]
+    with torch.no_grad():
+        [expected] = processor.post_process_object_detection(model(pixel_values), target_sizes=[(90, 70)])
+    assert len(expected["scores"]) > 0
+    for name, value in expected.items():
+        torch.testing.assert_close(namespace["found"][name], value, rtol=1e-3, atol=1e-2)
 
 
 def test_names_of_outputs_of_a_detector(detector):

@@ -21,6 +21,7 @@ from fake_hub import READ_TOKEN, TOKEN, Fault, Repo, hub_environment, running_hu
 from families import GPVIT, HRVIT
 from hf_gpvit.data import image_processor_for
 from hf_gpvit.hub import folders, push, push_folder, push_model, save_for_hub
+from small_detectors import small_model
 
 
 # What a login page between here and the Hub answers.
@@ -55,9 +56,14 @@ for name in ("AutoModel", "AutoModelForImageClassification", "AutoBackbone"):
     model = getattr(transformers, name).from_pretrained("you/classifier", trust_remote_code=True)
     loaded[name] = (type(model).__module__, model.state_dict())
 loaded["size"] = dict(transformers.AutoImageProcessor.from_pretrained("you/classifier").size)
-for task, name in (("image-classification", "you/classifier"), ("image-segmentation", "you/segmentor")):
+for task, name in (
+    ("image-classification", "you/classifier"),
+    ("image-segmentation", "you/segmentor"),
+    ("object-detection", "you/detector"),
+):
     run = transformers.pipeline(task, model=name, trust_remote_code=True)
     loaded[task] = [result["label"] for result in run(sys.argv[2])]
+loaded["processor"] = type(run.image_processor).__module__
 torch.save(loaded, sys.argv[1])
 """
 )
@@ -85,6 +91,11 @@ def root(tmp_path_factory):
     image_processor_for(segmentor).save_pretrained(root / "run/best")
     (root / "run/best/metrics.json").write_text('{"step": 3, "mean_iou": 0.4321, "mean_accuracy": null}')
     (root / "run/best/recipe.yaml").write_text("dataset: /home/you/my-scenes\n")
+    detector = small_model("boxes", num_labels=3)
+    detector.save_pretrained(root / "run/detector")
+    image_processor_for(detector, 64).save_pretrained(root / "run/detector")
+    (root / "run/detector/metrics.json").write_text('{"step": 3, "map": 0.1234, "map_50": 0.5, "map_large": null}')
+    (root / "run/detector/recipe.yaml").write_text("dataset: /home/you/my-cells\ntask: object-detection\n")
     for name in ("plain", "foreign"):
         (classifier if name == "plain" else ViTModel(ViTConfig(hidden_size=12, num_hidden_layers=1))).save_pretrained(
             root / name
@@ -136,6 +147,7 @@ def pushed(hub, root):
     cases = [
         ["classifier", "you/classifier", "--public", "--commit_message", "First"],
         ["run/best", "you/segmentor"],
+        ["run/detector", "you/detector"],
         ["classifier", "you/cut-upload"],
         ["classifier", "you/cut-answer"],
         ["classifier", "you/cut-commit"],
@@ -217,6 +229,18 @@ def test_run_gets_card_on_the_way(hub, root, pushed):
     assert not (root / "run/best/README.md").exists()
 
 
+def test_detector_gets_card_and_code_on_the_way(hub, pushed):
+    assert pushed["you/detector"][0]["code"] == 0
+    (commit,) = commits(hub, "you/detector")
+    assert commit.message == "Upload GPViTForObjectDetection"
+    card = commit.files["README.md"].decode()
+    assert "| mAP | 12.34 % |" in card
+    assert "Measured on my-cells;" in card
+    assert "of 64x128 pixels, with 50 regions" in card
+    code = {"modeling_gpvit_detection.py", "image_processing_gpvit_detection.py", "detection_masks.py"}
+    assert code | {"metrics.json", "recipe.yaml", "preprocessor_config.json"} <= commit.files.keys()
+
+
 def test_others_load_it(hub, root, pushed):
     run_code(LOAD, root / "loaded.pt", root / "photo.png", env=hub_environment(hub, root), cwd=root).check_returncode()
     loaded = torch.load(root / "loaded.pt")
@@ -233,6 +257,8 @@ def test_others_load_it(hub, root, pushed):
     assert loaded["size"] == {"shortest_edge": 45}
     assert len(loaded["image-classification"]) == 5
     assert loaded["image-segmentation"]
+    assert set(loaded["object-detection"]) <= {"LABEL_0", "LABEL_1", "LABEL_2"}
+    assert loaded["processor"].startswith("transformers_modules.")
 
 
 @pytest.mark.parametrize("name", ["cut-upload", "cut-answer", "cut-commit", "busy"])

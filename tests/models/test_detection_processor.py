@@ -485,13 +485,13 @@ def test_map_of_instances():
         OVERLAPPING, target_sizes=[(20, 20)], overlap_mask_area_threshold=0.3
     )
     expected = torch.full((20, 20), -1, dtype=torch.int32)
-    expected[5:15, 10:20] = 2
-    expected[5:15, 5:15] = 1
+    expected[5:15, 10:20] = 1
+    expected[5:15, 5:15] = 0
     assert torch.equal(result["segmentation"], expected)
-    assert [(segment["id"], segment["label_id"]) for segment in result["segments_info"]] == [(1, 1), (2, 2)]
+    assert [(segment["id"], segment["label_id"]) for segment in result["segments_info"]] == [(0, 1), (1, 2)]
     assert [segment["score"] for segment in result["segments_info"]] == pytest.approx([0.9, 0.8])
     [result] = processor.post_process_instance_segmentation(OVERLAPPING, overlap_mask_area_threshold=0)
-    expected[5:15, 4] = 3
+    expected[5:15, 4] = 2
     assert torch.equal(result["segmentation"], expected)
     [result] = processor.post_process_instance_segmentation(OVERLAPPING, threshold=0.95)
     assert (result["segmentation"] == -1).all()

@@ -6,7 +6,6 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedModel
 
 from ..conversion import convert_checkpoint
@@ -15,9 +14,8 @@ from ..data import image_processor_for
 from ..files import atomic_folder, check_replaceable, printable
 from ..hub.folders import model_files
 from ..inference import load_picture
-from ..models.configuration_gpvit_detection import GPViTDetectionConfig
 from ..prediction import describe_picture
-from ..saved_models import check_finite, class_and_config, load_image_processor, load_model, read_config, task_of
+from ..saved_models import check_finite, load_image_processor, load_model, task_of
 from .ending import ending_errors, say
 
 
@@ -55,17 +53,5 @@ def _kind(model: PreTrainedModel) -> str:
 
 def _described(folder: Path, image) -> list[tuple[str, float]]:
     """What the model that was saved in `folder` says: labels with scores or shares, of detectors for each object."""
-    if read_config(folder).model_type == GPViTDetectionConfig.model_type:
-        return _detected(folder, image)
     records = describe_picture(load_model(folder, task_of(folder)), load_image_processor(folder), image)
-    return [tuple(record.values()) for record in records]
-
-
-@torch.inference_mode()
-def _detected(folder: Path, image) -> list[tuple[str, float]]:
-    model_class, config = class_and_config(folder)
-    image_processor = load_image_processor(folder)
-    outputs = model_class.from_pretrained(folder)(**image_processor(image, return_tensors="pt"))
-    [found] = image_processor.post_process_object_detection(outputs, threshold=0.5)
-    labels, scores = found["labels"].tolist(), found["scores"].tolist()
-    return [(config.id2label[label], score) for label, score in zip(labels, scores, strict=True)]
+    return [tuple(record.values())[:2] for record in records]

@@ -9,7 +9,8 @@ from typing import Any
 from transformers import BaseImageProcessor, PreTrainedConfig, SegformerImageProcessor, ViTImageProcessor
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
 
-from ..models.image_processing_gpvit_detection import GPViTDetectionImageProcessor
+from ..models.image_processing_gpvit_detection import GPViTDetectionImageProcessor, resized_size
+from ..models.layers import ceil_div
 from .labels import load_label_set
 
 
@@ -21,6 +22,8 @@ SEGMENTATION_MAX_RATIO = 4
 # COCO: the shorter side becomes 800 pixels, or the longer one 1333.
 DETECTION_SIDE = 800
 DETECTION_MAX_RATIO = 1333 / 800
+# Height and width, in proportion, of the pictures that their costs are counted for.
+DETECTION_RATIO = (5, 8)
 
 # What makes more of a picture, such as 2048x4096 pixels or a line of 16,384, is taken for broken; so is what pads
 # further, since no model here needs padding.
@@ -93,7 +96,14 @@ def detection_processor(
 
 
 def size_after(image_processor: BaseImageProcessor) -> tuple[int, int]:
-    """Height and width of what the image processor makes of a square image."""
+    """Height and width of what the image processor makes of a square image; a detector's, of one of 5:8.
+
+    Costs of detectors are published for 800x1280 pixels.
+    """
+    if isinstance(image_processor, GPViTDetectionImageProcessor):
+        height, width = resized_size(*DETECTION_RATIO, image_processor.size)
+        divisor = image_processor.size_divisor or 1
+        return divisor * ceil_div(height, divisor), divisor * ceil_div(width, divisor)
     is_cropped = getattr(image_processor, "do_center_crop", False)
     size = image_processor.crop_size if is_cropped else image_processor.size
     side = size.get("shortest_edge")

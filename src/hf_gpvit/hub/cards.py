@@ -13,7 +13,7 @@ from ..costs import count_costs
 from ..data.image_processors import size_after
 from ..extras import import_extra
 from ..files import read_json, shipped_folder
-from ..registration import MODEL_CLASSES
+from ..registration import IMAGE_PROCESSORS, MODEL_CLASSES
 from ..saved_models import auto_class_of
 from ..tasks import image_processor_for, task_called_by
 
@@ -47,7 +47,7 @@ def model_card(
     """
     jinja2 = import_extra("jinja2", "hub")
     auto_class = auto_class_of(type(checked_model(model)))
-    task, family = task_called_by(type(model).__name__), model.config.model_type
+    task, family = task_called_by(type(model).__name__), model.config.model_type.partition("_")[0]
     pipeline, shown = task.pipeline if task else FEATURE_EXTRACTION, figures_of(type(model))
     if recipe is not None and not Path(recipe).is_file():
         raise FileNotFoundError(f"recipe must be a YAML file, but there is no file {recipe}.")
@@ -59,6 +59,7 @@ def model_card(
     image_processor = image_processor or image_processor_for(model)
     height, width = size_after(image_processor)
     costs = count_costs(model, height, width)
+    is_ours = isinstance(image_processor, tuple(IMAGE_PROCESSORS.values()))
     title = model_name.rpartition("/")[2]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(shipped_folder("hub_cards"), encoding="utf-8"),
@@ -70,12 +71,13 @@ def model_card(
     text = environment.get_template("card.md").render(
         card_data=_card_data(title, pipeline, family, results, shown, origin, dataset, license).to_yaml(),
         family=family,
-        task=pipeline,
+        task=task.name if task else FEATURE_EXTRACTION,
         auto_class=auto_class.__name__,
         title=title,
         model_name=model_name,
-        num_labels=model.config.num_labels,
-        decode_head_type=model.config.decode_head_type,
+        config=model.config,
+        code_needs="torch, torchvision and transformers" if is_ours else "torch and transformers",
+        trusting=", trust_remote_code=True" if is_ours else "",
         dataset=dataset,
         origin=origin,
         has_recipe=recipe is not None,
@@ -87,6 +89,7 @@ def model_card(
         precision=str(model.dtype).removeprefix("torch."),
         height=height,
         width=width,
+        workload=task.workload(model.config) if task else "",
         license=license,
     )
     return ModelCard(text)

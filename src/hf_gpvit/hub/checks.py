@@ -50,9 +50,9 @@ def check_hub_folder(folder: Path) -> None:
             f"{outside[0]} is a link to {outside[0].resolve()}, which would be uploaded: put the file itself into the "
             "folder, or remove the link."
         )
-    code = {f"{name.partition('.')[0]}.py" for name in _auto_map(folder).values()}
+    code = {f"{name.partition('.')[0]}.py" for name in [*_auto_map(folder).values(), *_processor_code(folder)]}
     missing = [name for name in ("README.md", *sorted(code)) if not (folder / name).is_file()]
-    missing += [] if code else ["auto_map in config.json"]
+    missing += [] if _auto_map(folder) else ["auto_map in config.json"]
     if missing:
         raise FileNotFoundError(
             f"{folder} must be a folder of save_for_hub, but it lacks {', '.join(missing)}. `hf-gpvit push` adds what "
@@ -106,6 +106,14 @@ def _auto_map(folder: Path) -> dict[str, str]:
     if not isinstance(auto_map, dict) or not all(isinstance(name, str) for name in auto_map.values()):
         raise ValueError(f"auto_map in {config} must be an object of names of classes, got {auto_map!r:.80}.")
     return auto_map
+
+
+def _processor_code(folder: Path) -> list[str]:
+    """The classes of an image processor that is none of transformers' own, as its `auto_map` names them by backend."""
+    auto_map = read_json(folder / "preprocessor_config.json").get("auto_map")
+    classes = auto_map.get("AutoImageProcessor") if isinstance(auto_map, dict) else None
+    names = classes.values() if isinstance(classes, dict) else [classes]
+    return [name for name in names if isinstance(name, str)]
 
 
 def check_evaluation(folder: Path, allow_unevaluated: bool) -> None:

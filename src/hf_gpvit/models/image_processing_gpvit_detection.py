@@ -257,7 +257,7 @@ class GPViTDetectionImageProcessor(TorchvisionBackend):
             segmentation, shown = arrange(masks, torch.zeros(tuple(sizes[image]), device=found.boxes.device))
             segments = [
                 {"id": number, "label_id": found.labels[index].item(), "score": found.scores[index].item()}
-                for number, index in enumerate(shown, start=1)
+                for number, index in enumerate(shown)
             ]
             results.append({"segmentation": segmentation, "segments_info": segments})
         return results
@@ -317,13 +317,13 @@ def _whole_masks(masks: Iterator[torch.Tensor], empty: torch.Tensor) -> tuple[to
 
 
 def _map(masks: Iterator[torch.Tensor], empty: torch.Tensor, least_part: float) -> tuple[torch.Tensor, list[int]]:
-    """(H, W) int32 with ids from 1 on, and indices of the masks that are in it; better ones come first."""
+    """(H, W) int32 with ids from 0 on, and indices of the masks that are in it; better ones come first."""
     segmentation, shown = torch.full_like(empty, -1, dtype=torch.int32), []
     for index, mask in enumerate(masks):
         is_seen = mask & (segmentation == -1)
         if is_seen.sum() > least_part * mask.sum():
-            shown.append(index)
             segmentation[is_seen] = len(shown)
+            shown.append(index)
     return segmentation, shown
 
 

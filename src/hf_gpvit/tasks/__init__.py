@@ -7,7 +7,8 @@ What trains, evaluates, predicts or publishes asks the task of `TASKS`, and know
 
 from transformers import BaseImageProcessor, PreTrainedModel
 
-from ..data.image_processors import cropping_processor
+from ..data.image_processors import cropping_processor, detection_processor
+from ..registration import IMAGE_PROCESSORS
 from .base import Task
 from .detection import DetectionRecipe, InstanceSegmentation, InstanceSegmentationRecipe, ObjectDetection
 from .image_classification import ClassificationRecipe, ImageClassification
@@ -52,8 +53,8 @@ def image_processor_for(
     Segmentors: fitted into `image_size` (by default 512, of two sides the shorter) x four times that with the ratio
     kept; a segmentor with ADE20K's labels also reduces them by one (0 becomes 255, ignored). Pixels are normalised
     with ImageNet's mean and standard deviation.
-    Detectors: shorter side resized to `image_size` (by default 800), or the longer one to 1333 / 800 times that, with
-    the ratio kept, and padded to multiples of 32.
+    Detectors and their pyramid: shorter side resized to `image_size` (by default 800), or the longer one to
+    1333 / 800 times that, with the ratio kept, and padded to multiples of 32.
 
     The built-in class can't round the resized sides up to multiples of 32, as the official ADE20K evaluation does
     with a second resize; the model takes any size without it.
@@ -62,6 +63,8 @@ def image_processor_for(
         ValueError: The model is of another family, its `num_channels` aren't 3, or `image_size` is out of range.
     """
     task = task_called_by(type(model).__name__)
+    if task is None and type(model.config) in IMAGE_PROCESSORS:
+        return detection_processor(model.config, image_size)
     build = cropping_processor if task is None else task.build_image_processor
     return build(model.config, image_size, crop_ratio)
 

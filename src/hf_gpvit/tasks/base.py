@@ -106,6 +106,11 @@ class Task(ABC):
         """What feeds a model of this package at test time; see `image_processor_for`."""
 
     @staticmethod
+    def workload(config: PreTrainedConfig) -> str:
+        """What its models compute for a picture whatever its size, for those who read costs. Default: nothing."""
+        return ""
+
+    @staticmethod
     @abstractmethod
     def prepare(
         model: PreTrainedModel, image_processor: BaseImageProcessor, image: Image.Image, settings: Any = None

@@ -130,6 +130,10 @@ class ObjectDetection(Task):
         return detection_processor(config, image_size)
 
     @staticmethod
+    def workload(config: PreTrainedConfig) -> str:
+        return "" if config.detector_type == "retinanet" else f"{config.rpn_post_nms_top_n} regions"
+
+    @staticmethod
     def prepare(
         model: PreTrainedModel,
         image_processor: BaseImageProcessor,
@@ -214,6 +218,10 @@ class InstanceSegmentation(ObjectDetection):
     pipeline = "image-segmentation"
     figures = {"segm_map": "Mask mAP", "segm_map_50": "Mask mAP at IoU 0.5", "bbox_map": "Box mAP"}
     with_masks = True
+
+    @staticmethod
+    def workload(config: PreTrainedConfig) -> str:
+        return f"{config.rpn_post_nms_top_n} regions and {config.num_detections} masks"
 
 
 def rows_to_learn_from(dataset: Any) -> Any:
