@@ -146,6 +146,11 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
 
 
+def json_lines(values: Iterable[Any]) -> str:
+    """A JSON list with a line for each value; a ValueError where a number in one is not finite."""
+    return "[" + ",\n".join(json.dumps(value, ensure_ascii=False, allow_nan=False) for value in values) + "]\n"
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Raises a ValueError that names the file unless it holds a JSON object: one that all readers take for the same.
 

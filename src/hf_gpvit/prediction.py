@@ -18,8 +18,8 @@ from transformers.utils.logging import tqdm
 
 from .data.pictures import UnreadablePictureError
 from .files import atomic_folder, check_replaceable, json_text, one_line, printable
-from .inference.pictures import PREDICTIONS, find_pictures, load_picture
-from .inference.segmentation import SegmentationSettings
+from .inference.pictures import DETECTIONS, DETECTIONS_TABLE, PREDICTIONS, find_pictures, load_picture
+from .inference.windows import WindowSettings
 from .saved_models import load_image_processor, load_model, task_of
 from .tasks import TASKS, Task, task_of_model
 
@@ -32,25 +32,28 @@ def predict_pictures(
     model: str | os.PathLike,
     pictures: Sequence[str | os.PathLike],
     output_dir: str | os.PathLike,
-    settings: SegmentationSettings | None = None,
+    settings: WindowSettings | Callable[[type[Task]], WindowSettings | None] | None = None,
     top_k: int = 5,
     device: str | torch.device | None = None,
     *,
     overwrite: bool = False,
 ) -> list[dict[str, Any]]:
-    """Write what a classifier or a segmentor says about pictures into a folder.
+    """Write what a classifier, a segmentor or a detector says about pictures into a folder.
 
     The folder gets `predictions.json`, which holds what this function returns. A segmentor also gives for each picture
     `<name>.png`, its class ids as a PNG with a palette (16-bit grey beyond 256 classes), and `<name>-overlay.jpg` to
-    look at, of at most 2048 pixels a side; `find_pictures` says what names are. The folder appears whole or not at
-    all; former predictions at `output_dir` are moved to `output_dir-1`, ..., and a folder with anything else in it is
-    refused.
+    look at, of at most 2048 pixels a side; `find_pictures` says what names are. A detector gives the latter too, and
+    for all pictures `detections.json`, a COCO file whose annotations have scores, and `detections.csv`. The folder
+    appears whole or not at all; former predictions at `output_dir` are moved to `output_dir-1`, ..., and a folder with
+    anything else in it is refused.
 
     Args:
         model: Folder or Hub name of a model with its image processor; its architecture says the task.
         pictures: Files and folders, which are searched recursively.
         output_dir: Folder to write, outside of the folders in `pictures`.
-        settings: How to segment. Default: as `pipeline` does.
+        settings: How it sees a picture: `SegmentationSettings` of a segmentor, `DetectionSettings` of a detector; or
+            what makes them for a task of `hf_gpvit.tasks.TASKS`, once the model has said which it is. Default: as
+            `pipeline` does.
         top_k: Number of labels that are kept of a classifier. Default 5.
         device: Default: the accelerator, if there is one.
         overwrite: Move aside whatever is at `output_dir`. Default: only predictions, with nothing else in it.
@@ -60,19 +63,24 @@ def predict_pictures(
         - `predictions`: `[{"label", "score"}, ...]` of a classifier, the best first;
         - `mask`, `overlay` (paths in the folder) and `shares`, `[{"label", "share"}, ...]` of all pixels, the largest
           first, of a segmentor;
+        - `overlay` (path in the folder), `size` (width and height of the upright picture) and `detections`,
+          `[{"label", "score", "box": [x1, y1, x2, y2], "label_id"}, ...]` in its pixels, the best first, with masks
+          also `segmentation` (COCO's RLE), of a detector, as far as they score more than the settings' `threshold`;
         - or `error`, one line that names the file, where it can't be read or is too thin, or the model makes NaN or
           infinite numbers of it. The others go on.
 
     Raises:
         ValueError: There are no pictures, an argument is out of range, or the model is broken or has another task.
         OSError: A path or the model does not exist, or `output_dir` holds something else.
-        ImportError: matplotlib, which draws the legends of overlays, is missing.
+        ImportError: matplotlib, which draws overlays, is missing, or faster-coco-eval, which packs masks of objects.
     """
     if top_k < 1:
         raise ValueError(f"top_k must be at least 1, got {top_k}.")
     device = _checked_device(device)
     names = find_pictures(pictures)
     _check_output(Path(output_dir), pictures, overwrite)
+    if callable(settings):
+        settings = settings(TASKS[task_of(model)])
     task = TASKS[task_of(model, settings)]
     image_processor = load_image_processor(model)
     loaded = load_model(model, task.name).to(device)
@@ -80,6 +88,8 @@ def predict_pictures(
     with atomic_folder(output_dir, overwrite, _written) as folder:
         write = task.writer(loaded.config, folder, top_k)
         records = list(_records(task, loaded, names, prepare, write))
+        if task.conclude is not None:
+            task.conclude(loaded.config, folder, records)
         # bytes of a file's name that are no UTF-8 become the escapes that JSON has for them
         (folder / PREDICTIONS).write_text(json_text(records), encoding="utf-8", errors="backslashreplace")
     return records
@@ -91,14 +101,15 @@ def describe_picture(
     """What a model says about one picture.
 
     Args:
-        model: Model for image classification or semantic segmentation.
+        model: Model of one of `hf_gpvit.tasks.TASKS`.
         image_processor: The one that belongs to `model`.
         image: PIL image of any size and mode.
         top_k: Number of labels of a classifier. Default 5.
 
     Returns:
         `[{"label", "score"}, ...]` of a classifier, the best first; `[{"label", "share"}, ...]` of all pixels of a
-        segmentor, the largest first.
+        segmentor, the largest first; `[{"label", "score", "box", "label_id"}, ...]` of a detector, with masks also
+        `segmentation`, of the objects that score more than 0.5, the best first.
     """
     task = task_of_model(model)
     [prediction] = task.predict(model, [task.prepare(model, image_processor, image)])
@@ -134,6 +145,8 @@ def _written(folder: Path) -> Iterator[str]:
         return
     if isinstance(records, list) and all(isinstance(record, dict) and "file" in record for record in records):
         yield PREDICTIONS
+        if any("detections" in record for record in records):
+            yield from (DETECTIONS, DETECTIONS_TABLE)
         written = (str(record[key]) for record in records for key in ("mask", "overlay") if key in record)
         yield from (escape(name) if "*" in name else name for name in written)  # whoever has written it: no pattern
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import constants
@@ -25,7 +26,6 @@ from transformers import (
 
 from .data.image_processors import MAX_PIXEL_VALUE, check_image_processor
 from .files import one_line, read_json
-from .inference.segmentation import SegmentationSettings
 from .registration import MODEL_CLASSES
 from .tasks import TASKS, task_called_by
 
@@ -78,23 +78,31 @@ def own_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
     return next((classes[name] for name in config.architectures or [] if name in classes), None)
 
 
+def class_for(config_class: type[PreTrainedConfig], auto_class: type) -> type[PreTrainedModel] | None:
+    """The class of this package that an Auto class means for models with such a config, if there is one.
+
+    That of a detector is found for the config of a trunk, too: its own config is made of it, or of the preset.
+    """
+    families = ((own, classes) for own, classes in MODEL_CLASSES.items() if issubclass(own, config_class))
+    return next((classes[auto_class] for _, classes in families if auto_class in classes), None)
+
+
 def auto_class_of(model_class: type[PreTrainedModel]) -> type | None:
     """The Auto class that loads models of a class of this package; None of others."""
     classes = MODEL_CLASSES.get(model_class.config_class, {})
     return next((auto_class for auto_class, cls in classes.items() if cls is model_class), None)
 
 
-def task_of(model: str | os.PathLike, settings: SegmentationSettings | None = None) -> str:
-    """The task of a saved model, "image-classification" or "semantic-segmentation": a key of `hf_gpvit.tasks.TASKS`.
+def task_of(model: str | os.PathLike, settings: Any = None) -> str:
+    """The task of a saved model, such as "image-classification": a key of `hf_gpvit.tasks.TASKS`.
 
     Args:
         model: Folder or Hub name; only its config is read.
-        settings: How it shall segment. Default: as `pipeline` does.
+        settings: How it shall see a picture, to be checked. Default: as `pipeline` does.
 
     Raises:
         OSError: There is no such model.
-        ValueError: Its config is broken, it has another task, or `settings` that are not the default are given for a
-            classifier.
+        ValueError: Its config is broken, it has another task, or `settings` are those of another task.
     """
     try:
         architectures = read_config(model).architectures or []
@@ -104,8 +112,9 @@ def task_of(model: str | os.PathLike, settings: SegmentationSettings | None = No
     if task is None:
         endings = [task.class_ending for task in TASKS.values()]
         raise ValueError(f"model must be one of {', '.join(endings)}, but {model} has architectures {architectures}.")
-    if task.settings_class is None and settings not in (None, SegmentationSettings()):
-        raise ValueError(f"settings are for segmentation, but {model} is for {task.name}, got {settings}.")
+    if settings is not None and type(settings) is not task.settings_class:
+        expected = task.settings_class.__name__ if task.settings_class else "None"
+        raise ValueError(f"settings must be {expected}, since {model} is for {task.name}, got {settings}.")
     return task.name
 
 

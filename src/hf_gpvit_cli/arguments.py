@@ -88,13 +88,15 @@ def train(arguments: Sequence[str], prog: str) -> Namespace:
     return options
 
 
-PREDICT = """What a model says about pictures: classes, or a mask and an overlay of each.
+PREDICT = """What a model says about pictures: their classes, or a mask of each, or the objects in them.
 
     %(prog)s --model outputs/quickstart photos/ cat.jpg
     %(prog)s --model gpvit-l1-ade20k photos/ --window_size 1024 --flip --scales 0.75 1 1.25
+    %(prog)s --model gpvit-l1-coco aerial/ --window_size 1024 --threshold 0.3
 
-`--model` is a folder or Hub name of a classifier or segmentor. The output folder appears whole or not at all; one of
-older predictions is moved aside. Pictures that can't be predicted are named at the end, and the exit code is 1.
+`--model` is a folder or Hub name of a classifier, segmentor or detector. The output folder appears whole or not at
+all; one of older predictions is moved aside. Pictures that can't be predicted are named at the end, and the exit code
+is 1.
 """
 
 
@@ -108,7 +110,8 @@ def predict(arguments: Sequence[str], prog: str) -> Namespace:
         "--top_k", type=_up_to(MAX_COUNT), default=5, help="labels of each picture that are kept and shown"
     )
     parser.add_argument("--device", help="such as cpu or cuda:0; by default the accelerator, if there is one")
-    add_segmentation_arguments(parser)
+    group = add_window_arguments(parser)
+    group.add_argument("--threshold", type=float, default=0.5, help="objects that score more are shown, for detection")
     return parser.parse_args(arguments)
 
 
@@ -135,12 +138,13 @@ def convert(arguments: Sequence[str], prog: str) -> Namespace:
     return parser.parse_args(arguments)
 
 
-EVALUATE = """How good a saved classifier or segmentor is on a labelled dataset.
+EVALUATE = """How good a saved classifier, segmentor or detector is on a labelled dataset.
 
     %(prog)s --model outputs/quickstart --dataset shapes
     %(prog)s --model path/to/model --dataset path/to/photos --output metrics.json
     accelerate launch --module hf_gpvit_cli evaluate --model path/to/ade20k-model --dataset path/to/parquet \\
         --split validation --class_names ade20k --window_size 640 --scales 0.75 1 1.25 --flip
+    %(prog)s --model path/to/detector --dataset path/to/coco --save_json detections.json
 
 The dataset's classes must be the model's, in the same order; annotations whose classes have no names are taken to have
 the model's. A folder of pictures without a test part is tested on a fifth of them, with `--split train+test` on all.
@@ -161,7 +165,10 @@ def evaluate(arguments: Sequence[str], prog: str) -> Namespace:
         help="such as 'validation[:500]' or 'train+test'; by default the first of test, validation and val",
     )
     parser.add_argument("--image_column", default="image", help="column of the pictures")
-    parser.add_argument("--target_column", help="column of the classes or annotations; by default label or annotation")
+    parser.add_argument(
+        "--target_column",
+        help="column of the classes, annotations or objects; by default label, annotation or objects",
+    )
     parser.add_argument(
         "--class_names", nargs="+", help="names in the order of their ids, or one label set: ade20k, camvid, ..."
     )
@@ -171,7 +178,10 @@ def evaluate(arguments: Sequence[str], prog: str) -> Namespace:
     parser.add_argument("--skip_corrupt", action="store_true", help="leave out pictures that can't be read")
     parser.add_argument("--streaming", action="store_true", help="read parquet files and the Hub while evaluating")
     parser.add_argument("--output", help="JSON file to write the figures to, with dataset and split")
-    add_segmentation_arguments(parser)
+    parser.add_argument(
+        "--save_json", help="JSON file to write all detections to, in COCO's results format with the dataset's own ids"
+    )
+    add_window_arguments(parser)
     parser.add_argument(
         "--reduce_labels",
         action=BooleanOptionalAction,
@@ -230,15 +240,23 @@ def add_overwrite_argument(parser: ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="move aside whatever is in the folder to write")
 
 
-def add_segmentation_arguments(parser: ArgumentParser) -> None:
-    """The fields of `hf_gpvit.inference.SegmentationSettings` as options, in a group of their own."""
-    group = parser.add_argument_group("segmentation")
+def add_window_arguments(parser: ArgumentParser):
+    """The fields of the tasks' `settings_class` as options, in a group of their own, which more can be added to."""
+    group = parser.add_argument_group("how the model sees a picture")
     group.add_argument(
-        "--window_size", type=_up_to(MAX_SIDE), help="side of sliding windows; by default the whole picture"
+        "--window_size",
+        type=_up_to(MAX_SIDE),
+        help="side of sliding windows, of a segmentor in pixels of the resized picture, of a detector of the picture "
+        "itself; by default the whole picture",
     )
     group.add_argument("--window_stride", type=_up_to(MAX_SIDE), help="by default three quarters of the window")
-    group.add_argument("--scales", type=float, nargs="+", default=[1.0], help="of the image processor's size")
-    group.add_argument("--flip", action="store_true", help="look at each picture mirrored too")
     group.add_argument(
-        "--size_divisor", type=_up_to(MAX_SIDE), help="what sides are multiples of: 32 in the ADE20K test"
+        "--scales", type=float, nargs="+", default=[1.0], help="of the image processor's size, for segmentation"
     )
+    group.add_argument("--flip", action="store_true", help="look at each picture mirrored too, for segmentation")
+    group.add_argument(
+        "--size_divisor",
+        type=_up_to(MAX_SIDE),
+        help="what sides are multiples of, for segmentation: 32 in the ADE20K test",
+    )
+    return group

@@ -226,8 +226,18 @@ def test_table():
         ("segmentor", ("--dataset", "shapes", "--dataset_name", "large"), "name 'large' is for parquet files"),
         ("segmentor", ("--model", "nowhere/at/all"), "model must be the folder or Hub name"),
         ("classifier", ("--batch_size", "0"), "--batch_size must be at least 1, got 0"),
-        ("classifier", ("--flip",), "settings are for segmentation"),
-        ("classifier", ("--no-reduce_labels",), "--reduce_labels is for segmentation"),
+        (
+            "classifier",
+            ("--flip",),
+            "--flip is for semantic-segmentation, but .* is for image-cl.*, got True",
+        ),
+        (
+            "classifier",
+            ("--window_size", "8"),
+            "--window_size is for .*, object-detection, .* for image-cl.*, got 8",
+        ),
+        ("classifier", ("--no-reduce_labels",), "--reduce_labels is for semantic-segmentation, .*, got False"),
+        ("segmentor", ("--save_json", "x.json"), "--save_json is for object-detection, inst.*, got x.json"),
     ],
 )
 def test_mistakes_end_with_one_message(models, photos, evaluate, kind, options, message):

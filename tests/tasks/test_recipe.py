@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 
 from hf_gpvit.tasks import find_task
 from hf_gpvit.tasks.recipe import recipe_fields
-from hf_gpvit.training import ClassificationRecipe, SegmentationRecipe, load_recipe
+from hf_gpvit.training import (
+    ClassificationRecipe,
+    DetectionRecipe,
+    InstanceSegmentationRecipe,
+    SegmentationRecipe,
+    load_recipe,
+)
 
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -53,7 +59,14 @@ def test_a_saved_recipe_is_the_same(tmp_path):
         ("learning_rte: 1e-3", "learning_rte"),
         ("learning_rate: fast", "learning_rate.*'fast'"),
         ("learning_rate: 0", "learning_rate must be greater than 0, got learning_rate=0"),
-        ("schedule: step", "schedule must be one of cosine, poly, got schedule='step'"),
+        ("schedule: linear", "schedule must be one of cosine, poly, step, got schedule='linear'"),
+        ("schedule: step", "schedule must be given with milestone_epochs or milestone_steps, got schedule='step'"),
+        ("milestone_epochs: [1]", r"milestone_epochs must be left out where schedule isn't step, got .*=\[1.0\]"),
+        ("schedule: step\nmilestone_steps: [3, 3]", "milestone_steps must be greater than 0 and ascending"),
+        ("schedule: step\nmilestone_epochs: [0, 1]", "milestone_epochs must be greater than 0 and ascending"),
+        ("schedule: step\nmilestone_steps: []", "milestone_steps must be of at least one, or left out"),
+        ("schedule: step\nmilestone_steps: [3]\nmilestone_epochs: [1]", "milestone_steps must be left out where"),
+        ("freeze_batch_norm: true\nsync_batch_norm: true", "freeze_batch_norm must be false where sync_batch_norm"),
         ("batch_size: 6\ngradient_accumulation_steps: 4", "batch_size must be a multiple"),
         ("resize_size: [512, 256]", "resize_size must be"),
         ("streaming: true", "max_steps must be given"),
@@ -100,6 +113,37 @@ def test_mistakes_are_named(tmp_path, text, message):
     path = write(tmp_path / "a.yaml", text)
     with pytest.raises(ValueError, match=message):
         load_recipe(SegmentationRecipe, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("resize_size: [800]", r"resize_size must be \(shorter, longer\) side of at most 16384, got"),
+        ("resize_size: [100, 20000]", "resize_size must be"),
+        (
+            "train_sides: [480, 2000]",
+            r"train_sides must be at least 1 and at most the longer side of resize_size=\[800",
+        ),
+        ("train_sides: []", "train_sides must be of at least one, or left out"),
+        ("zoom_rate: 2", r"zoom_rate must be in \[0, 1\], got zoom_rate=2.0"),
+        ("scale_range: [0.1, 2]", r"crop_size must be given with scale_range=\[0.1, 2.0\], got crop_size=None"),
+        ("scale_range: [2, 1]\ncrop_size: 64", r"scale_range must be \(least, greatest\) factor"),
+        ("scale_range: [1, 400]\ncrop_size: 64", "scale_range must be such that sides are at most 16384"),
+        ("scale_range: [1, 2]\ncrop_size: 64\nzoom_rate: 0.5", "zoom_rate must be left out with scale_range"),
+        ("crop_size: 0", "crop_size must be at least 1 and at most 16384"),
+        ("test_window_size: 0", "test_window_size must be at least 1"),
+        ("detector_type: yolo", "detector_type must be one of mask_rcnn, retinanet"),
+    ],
+)
+def test_mistakes_of_detectors_are_named(tmp_path, text, message):
+    path = write(tmp_path / "a.yaml", text)
+    with pytest.raises(ValueError, match=message):
+        load_recipe(DetectionRecipe, path)
+
+
+def test_retinanet_has_no_masks():
+    with pytest.raises(ValueError, match="detector_type must be mask_rcnn, which has masks, or left out, got"):
+        InstanceSegmentationRecipe(detector_type="retinanet")
 
 
 def test_text_is_what_is_written(tmp_path):

@@ -549,7 +549,7 @@ def test_numbers_that_are_not_finite_are_refused(task, evaluate, settings, monke
 def test_arguments_that_are_refused():
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         evaluate_classification(some_classification(), batch_size=0)
-    with pytest.raises(ValueError, match="settings are for semantic segmentation.*ReaderForImageClassification"):
+    with pytest.raises(ValueError, match="settings must be None for a ReaderForImageClassification, got Segm"):
         evaluate_classification(some_classification(), settings=SegmentationSettings())
     with pytest.raises(ValueError, match="has no column label, but image, annotation"):
         evaluate_classification(some_segmentation())

@@ -5,23 +5,25 @@
 import os
 import sys
 from argparse import Namespace
+from collections import Counter
+from functools import partial
 from typing import Any
 
 from ..files import printable
-from ..inference import SegmentationSettings
 from ..prediction import predict_pictures
 from .ending import ending_errors, say
+from .settings import check_ranges, settings_of
 
 
 @ending_errors()
 def run(options: Namespace, prog: str) -> None:
     """Predicts, prints a table and ends the process: with the exit code 1 where a picture can't be predicted."""
-    settings = SegmentationSettings.of(options)
+    check_ranges(options)
     records = predict_pictures(
         options.model,
         options.pictures,
         options.output_dir,
-        settings,
+        partial(settings_of, options),
         options.top_k,
         options.device,
         overwrite=options.overwrite,
@@ -36,7 +38,7 @@ def run(options: Namespace, prog: str) -> None:
 
 
 def predictions_table(records: list[dict[str, Any]], top_k: int) -> str:
-    """A line for each picture that could be predicted: the file, and labels with scores or shares."""
+    """A line for each picture that could be predicted: the file, and labels with scores, shares or numbers."""
     files = [printable(record["file"]) for record in records]
     width = max(map(len, files))
     return "\n".join(
@@ -47,5 +49,8 @@ def predictions_table(records: list[dict[str, Any]], top_k: int) -> str:
 
 
 def _found(record: dict[str, Any], top_k: int) -> str:
+    if "detections" in record:
+        counts = Counter(item["label"] for item in record["detections"]).most_common(top_k)
+        return ", ".join(f"{number} {printable(label)}" for label, number in counts) or "nothing"
     entries = (entry.values() for entry in record.get("predictions", record.get("shares"))[:top_k])
     return ", ".join(f"{printable(label)} {value:.1%}" for label, value in entries)

@@ -75,16 +75,18 @@ def fitting_processor(
 
 
 def detection_processor(
-    config: PreTrainedConfig, image_size: int | tuple[int, int] | None = None
+    config: PreTrainedConfig, image_size: int | tuple[int, int] | None = None, longest_side: int | None = None
 ) -> GPViTDetectionImageProcessor:
-    """Shorter side `image_size`, of two the shorter, by default 800; the longer one at most 1333 / 800 times that.
+    """Shorter side `image_size`, of two the shorter, by default 800; the longer one at most `longest_side`.
+
+    That is by default 1333 / 800 times the shorter one.
 
     Raises:
         ValueError: The config's `num_channels` aren't 3, or the size is out of range.
     """
     _check_channels(config)
     side = min(_sides(image_size or DETECTION_SIDE))
-    size = {"shortest_edge": side, "longest_edge": int(side * DETECTION_MAX_RATIO)}
+    size = {"shortest_edge": side, "longest_edge": longest_side or int(side * DETECTION_MAX_RATIO)}
     image_processor = GPViTDetectionImageProcessor(size=size)
     check_image_processor(image_processor)
     return image_processor

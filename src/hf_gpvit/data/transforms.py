@@ -49,9 +49,9 @@ class ClassificationTransform:
         flip: float = 0.5,
         random_erasing: float = 0.0,
     ):
-        _check_range("crop_scale", crop_scale, 1.0)
-        _check_probability("flip", flip)
-        _check_probability("random_erasing", random_erasing)
+        check_range("crop_scale", crop_scale, 1.0)
+        check_probability("flip", flip)
+        check_probability("random_erasing", random_erasing)
         if not 0 <= rand_augment_magnitude <= MAX_MAGNITUDE:
             raise ValueError(f"rand_augment_magnitude must be 0 to {MAX_MAGNITUDE}, got {rand_augment_magnitude}.")
         augment = [
@@ -66,14 +66,14 @@ class ClassificationTransform:
             options = {"interpolation": InterpolationMode.BILINEAR, "fill": fill}
             augment.append(v2.RandAugment(RAND_AUGMENT_OPS, rand_augment_magnitude, **options))
         self.augment = v2.Compose(augment)
-        finish = [_normalize(image_processor)]
+        finish = [normalizing_transform(image_processor)]
         if random_erasing:
             finish.append(v2.RandomErasing(random_erasing, scale=ERASED_AREA, value="random"))
         self.finish = v2.Compose(finish)
 
     def __call__(self, image: Image.Image) -> Tensor:
         """RGB picture of any size -> (3, height, width) normalised float32."""
-        return self.finish(_planar(self.augment(tv_tensors.Image(image))))
+        return self.finish(planar(self.augment(tv_tensors.Image(image))))
 
 
 class SegmentationTransform:
@@ -113,12 +113,12 @@ class SegmentationTransform:
         flip: float = 0.5,
         ignore_index: int = IGNORE_INDEX,
     ):
-        _check_range("resize_size", resize_size)
-        _check_range("scale_range", scale_range)
-        _check_probability("max_category_ratio", max_category_ratio)
-        _check_probability("flip", flip)
+        check_range("resize_size", resize_size)
+        check_range("scale_range", scale_range)
+        check_probability("max_category_ratio", max_category_ratio)
+        check_probability("flip", flip)
         self.crop_size = (crop_size, crop_size) if isinstance(crop_size, int) else tuple(crop_size)
-        _check_range("crop_size", sorted(self.crop_size))
+        check_range("crop_size", sorted(self.crop_size))
         self.reduce_labels = reduces_labels(image_processor)
         self.ignore_index = ignore_index
         self.augment = v2.Compose(
@@ -129,7 +129,7 @@ class SegmentationTransform:
             ]
         )
         distortion = [photometric_distortion_transform()] if photometric_distortion else []
-        self.finish = v2.Compose([*distortion, _normalize(image_processor)])
+        self.finish = v2.Compose([*distortion, normalizing_transform(image_processor)])
 
     def __call__(self, image: Image.Image, ids: Tensor) -> tuple[Tensor, Tensor]:
         """RGB picture and its (H, W) ids -> (3, height, width) float32, (height, width) int64."""
@@ -138,7 +138,7 @@ class SegmentationTransform:
         pixels, labels = self.augment(tv_tensors.Image(image), tv_tensors.Mask(ids))
         height, width = pixels.shape[-2:]
         missing = (0, self.crop_size[1] - width, 0, self.crop_size[0] - height)
-        pixel_values = self.finish(_planar(pixels))
+        pixel_values = self.finish(planar(pixels))
         return F.pad(pixel_values, missing), F.pad(labels.as_subclass(Tensor).long(), missing, value=self.ignore_index)
 
 
@@ -242,7 +242,7 @@ def mixup_cutmix(
     return v2.RandomChoice(mixes)(pixel_values, labels)
 
 
-def _normalize(image_processor: BaseImageProcessor) -> v2.Transform:
+def normalizing_transform(image_processor: BaseImageProcessor) -> v2.Transform:
     """(3, H, W) uint8 -> float32, in the one step (and with the rounding) in which image processors do it."""
     mean, std = (
         (torch.tensor(values) * (1.0 / image_processor.rescale_factor)).tolist()
@@ -251,17 +251,17 @@ def _normalize(image_processor: BaseImageProcessor) -> v2.Transform:
     return v2.Compose([v2.ToDtype(torch.float32), v2.Normalize(mean, std)])
 
 
-def _planar(image: Tensor) -> Tensor:
+def planar(image: Tensor) -> Tensor:
     """Plain tensor, channel after channel in memory: what comes from a PIL image has pixel after pixel."""
     return image.as_subclass(Tensor).contiguous()
 
 
-def _check_range(name: str, limits, greatest: float = float("inf")) -> None:
+def check_range(name: str, limits, greatest: float = float("inf")) -> None:
     if not 0 < limits[0] <= limits[1] <= greatest:
         wanted = f"at most {greatest}" if greatest < float("inf") else "ascending"
         raise ValueError(f"{name} must be two numbers greater than 0, {wanted}, got {tuple(limits)}.")
 
 
-def _check_probability(name: str, value: float) -> None:
+def check_probability(name: str, value: float) -> None:
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must be in [0, 1], got {value}.")

@@ -4,6 +4,8 @@
 
 from ..extras import looked_up
 from .classification import classify
+from .detection import Detected, DetectionSettings, detect
+from .object_overlays import overlay_objects
 from .pictures import find_pictures, load_picture
 from .segmentation import (
     SegmentationSettings,
@@ -25,16 +27,20 @@ from .visualize import (
 
 
 __all__ = [
+    "Detected",
+    "DetectionSettings",
     "SegmentationSettings",
     "classify",
     "color_palette",
     "describe_picture",
+    "detect",
     "find_pictures",
     "group_heatmaps",
     "group_map_panel",
     "label_set_palette",
     "load_picture",
     "overlay_heatmap",
+    "overlay_objects",
     "overlay_segmentation",
     "predict_pictures",
     "segment",

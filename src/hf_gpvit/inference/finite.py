@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
 
 from ..files import printable
 
@@ -27,24 +28,70 @@ def finite_logits(model: PreTrainedModel, pixel_values: torch.Tensor) -> torch.T
         NotFiniteError: There is a NaN or an infinite number in them. It names the first that has one: the image
             processor, a weight, or a layer, for which the model runs once more.
     """
-    pixel_values = pixel_values.to(model.device, model.dtype)
-    logits = model(pixel_values=pixel_values).logits
+    inputs = _for_model(model, {"pixel_values": pixel_values})
+    logits = model(**inputs).logits
     if not _is_finite(logits):
-        raise NotFiniteError(f"The model's logits are not finite: {_origin(model, pixel_values)}.")
+        raise NotFiniteError(f"The model's logits are not finite: {_origin(model, inputs)}.")
     return logits
 
 
-def _origin(model: PreTrainedModel, pixel_values: torch.Tensor) -> str:
+def finite_detections(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor]) -> ModelOutput:
+    """What a detector gives, in the mode that it is in.
+
+    A NaN becomes no detection, which looks like an empty picture: so it is the layers behind the backbone that are
+    asked, each time that they are run.
+
+    Args:
+        model: Of a task that finds objects.
+        inputs: What its image processor makes of pictures, of any device and floating-point type.
+
+    Raises:
+        NotFiniteError: As `finite_logits`.
+    """
+    inputs = _for_model(model, inputs)
+    checks = []
+
+    def note(module, arguments, output) -> None:
+        checks.extend(part.isfinite().all() for part in _tensors(output) if part.is_floating_point())
+
+    with ExitStack() as handles:
+        for module in _layers_behind_backbone(model):
+            handles.enter_context(module.register_forward_hook(note))
+        outputs = model(**inputs)
+    if checks and not torch.stack(checks).all():
+        raise NotFiniteError(f"The model's outputs are not finite: {_origin(model, inputs)}.")
+    return outputs
+
+
+def _for_model(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """On its device, and floating-point numbers in its type."""
+    return {
+        name: value.to(model.device, model.dtype if value.is_floating_point() else None)
+        for name, value in inputs.items()
+    }
+
+
+def _layers_behind_backbone(model: PreTrainedModel) -> list[torch.nn.Module]:
+    """Modules with weights of their own."""
+    return [
+        module
+        for name, module in model.named_modules()
+        if "backbone" not in name.split(".") and next(module.parameters(recurse=False), None) is not None
+    ]
+
+
+def _origin(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> str:
+    pixel_values = inputs["pixel_values"]
     kind = str(pixel_values.dtype).removeprefix("torch.")
     if not _is_finite(pixel_values):
         return f"the image processor's pixel_values are not, in {kind}"
     broken = next((name for name, weight in model.state_dict().items() if not _is_known_finite(weight)), None)
     if broken is not None:
         return f"the weight {printable(broken)} is not"
-    return f"all weights are, but not what {_first_layer(model, pixel_values)} gives, computed in {kind}"
+    return f"all weights are, but not what {_first_layer(model, inputs)} gives, computed in {kind}"
 
 
-def _first_layer(model: PreTrainedModel, pixel_values: torch.Tensor) -> str:
+def _first_layer(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> str:
     """The first module, the innermost of several, whose output is not finite; the model where none is found."""
     found = []
 
@@ -58,7 +105,7 @@ def _first_layer(model: PreTrainedModel, pixel_values: torch.Tensor) -> str:
     with ExitStack() as handles:
         for name, module in model.named_modules():
             handles.enter_context(watch(name, module))
-        model(pixel_values=pixel_values)
+        model(**inputs)
     return found[0] if found else f"the whole ({type(model).__name__})"
 
 

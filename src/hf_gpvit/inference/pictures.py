@@ -19,6 +19,7 @@ from ..files import printable
 MASK, OVERLAY = ".png", "-overlay.jpg"
 # What lies beside them.
 PREDICTIONS = "predictions.json"
+DETECTIONS, DETECTIONS_TABLE = "detections.json", "detections.csv"
 # Of 255, which most file systems take: `-1-overlay.jpg` or so comes behind.
 _MAX_NAME_BYTES = 200
 
@@ -109,7 +110,7 @@ class _FreeNames:
     """Names of pictures, of which no two make a file where the other makes a file or a folder."""
 
     def __init__(self):
-        self.files, self.folders = {_as_one(PREDICTIONS)}, set()
+        self.files, self.folders = set(map(_as_one, (PREDICTIONS, DETECTIONS, DETECTIONS_TABLE))), set()
 
     def take(self, picture: Path) -> str:
         """The path of a picture without suffix, or what comes nearest to it."""

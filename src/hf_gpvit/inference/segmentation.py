@@ -4,8 +4,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from PIL import Image
@@ -16,6 +15,7 @@ from ..models.shortcuts import at_least_float32, resize_bilinear
 from .finite import finite_logits
 from .modes import evaluating
 from .pictures import check_resized_size
+from .windows import WindowSettings, check_pixels, checked_stride, window_starts
 
 
 # All windows of a picture have one size, so what they take in memory is the same for any picture.
@@ -25,7 +25,7 @@ MAX_BAND_VALUES = 2**27
 
 
 @dataclass(frozen=True)
-class SegmentationSettings:
+class SegmentationSettings(WindowSettings):
     """How a segmentor is used at test time. The default is what `pipeline` does: one pass over the whole picture.
 
     Attributes:
@@ -42,27 +42,17 @@ class SegmentationSettings:
         ValueError: A field is out of range.
     """
 
-    window_size: int | None = None
-    window_stride: int | None = None
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     size_divisor: int | None = None
 
     def __post_init__(self):
+        super().__post_init__()
         object.__setattr__(self, "scales", tuple(self.scales))
-        if self.window_size is not None:
-            _checked_stride(self.window_size, self.window_stride)
-        elif self.window_stride is not None:
-            raise ValueError(f"window_stride needs a window_size, got window_stride={self.window_stride} alone.")
         if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
             raise ValueError(f"scales must hold at least one factor, each greater than 0, got {self.scales}.")
         if self.size_divisor is not None:
-            _check_pixels("size_divisor", self.size_divisor)
-
-    @classmethod
-    def of(cls, source: Any, prefix: str = "") -> "SegmentationSettings":
-        """From the attributes of another object that are called as the fields are, after `prefix`."""
-        return cls(**{field.name: getattr(source, prefix + field.name) for field in fields(cls)})
+            check_pixels("size_divisor", self.size_divisor)
 
 
 def segmentation_inputs(
@@ -120,12 +110,12 @@ def sliding_window_logits(
         NotFiniteError: The model's logits are not finite.
         ValueError: `window_size` or `window_stride` is out of range, or `pixel_values` has not four dimensions.
     """
-    stride = _checked_stride(window_size, window_stride)
+    stride = checked_stride(window_size, window_stride)
     if pixel_values.ndim != 4:
         raise ValueError(f"pixel_values must be (B, num_channels, H, W), got shape {tuple(pixel_values.shape)}.")
     batch, _, height, width = pixel_values.shape
     window = (min(window_size, height), min(window_size, width))
-    tops, lefts = _starts(height, window[0], stride), _starts(width, window[1], stride)
+    tops, lefts = window_starts(height, window[0], stride), window_starts(width, window[1], stride)
     # (picture, rows, columns) of every window
     places = [
         (index, slice(top, top + window[0]), slice(left, left + window[1]))
@@ -204,24 +194,6 @@ def segment(
         return ids
 
 
-def _check_pixels(field: str, value: int) -> None:
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{field} must be an integer of at least 1, got {value!r}.")
-
-
-def _checked_stride(window_size: int, window_stride: int | None) -> int:
-    """The stride, or its default, after checking both."""
-    _check_pixels("window_size", window_size)
-    if window_stride is None:
-        return max(3 * window_size // 4, 1)
-    _check_pixels("window_stride", window_stride)
-    if window_stride > window_size:
-        raise ValueError(
-            f"window_stride must be at most window_size={window_size}, else windows leave gaps, got {window_stride}."
-        )
-    return window_stride
-
-
 def _scaled_size(image_processor: BaseImageProcessor, image: Image.Image, scale: float) -> dict[str, int]:
     size = {"height": image.height, "width": image.width}
     if image_processor.do_resize:
@@ -248,11 +220,6 @@ def _logits(model: PreTrainedModel, pixel_values: torch.Tensor, settings: Segmen
             return finite_logits(model, pixel_values)[0]
     window_size = settings.window_size or max(pixel_values.shape[-2:])
     return sliding_window_logits(model, pixel_values, window_size, settings.window_stride)[0]
-
-
-def _starts(side: int, window: int, stride: int) -> list[int]:
-    """Where windows of a side begin; the last ends with the side."""
-    return [min(start, side - window) for start in range(0, side - window + stride, stride)]
 
 
 def _coverage(side: int, window: int, starts: list[int]) -> torch.Tensor:

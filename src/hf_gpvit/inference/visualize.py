@@ -8,7 +8,6 @@ are matplotlib's, imported when first needed and drawn without pyplot, so no dis
 
 import math
 import textwrap
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -24,11 +23,10 @@ from ..data.pictures import to_rgb
 from ..extras import import_extra
 from ..models.inputs import check_pixel_values, usual_ignore_index
 from ..models.layers import Windows
+from .canvas import DPI, blank_figure, blend, check_alpha, check_image, drawn_names, font_size, points, rendered
 from .fonts import drawable, families
 
 
-# A power of two: pixels / dpi * dpi is exact, so figures have just as many pixels as asked for.
-_DPI = 64
 _RGB_TO_CONES = np.array([[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]])
 _CONES_TO_OKLAB = np.array([[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]])
 _GROUP_PANEL_HEIGHT = 256
@@ -98,8 +96,8 @@ def overlay_segmentation(
         ValueError: If an argument is out of range, the sizes differ, or ids are not in `id2label`.
         ImportError: If matplotlib, which draws the legend, is missing.
     """
-    _check_image("image", image)
-    _check_alpha(alpha)
+    check_image("image", image)
+    check_alpha(alpha)
     image = to_rgb(image)
     if ignore_index is None:
         ignore_index = usual_ignore_index(len(id2label))
@@ -107,14 +105,14 @@ def overlay_segmentation(
     colors = color_palette(max(id2label) + 1, palette)
     labelled = ids != ignore_index
     pixels = np.asarray(image)
-    blended = _blend(pixels, colors[np.where(labelled, ids, 0)], alpha)
+    blended = blend(pixels, colors[np.where(labelled, ids, 0)], alpha)
     picture = Image.fromarray(np.where(labelled[..., None], blended, pixels))
     if not legend or not labelled.any():
         return picture
     present, counts = np.unique(ids[labelled], return_counts=True)
     largest_first = np.argsort(-counts, kind="stable")
     order, others = np.split(largest_first, [_MAX_ENTRIES])
-    names = _legend_names([int(index) for index in present[order]], id2label)
+    names = drawn_names([int(index) for index in present[order]], id2label, _MAX_NAME_LENGTH)
     entries = [f"{_percentage(counts[index] / ids.size)}  {name}" for index, name in zip(order, names, strict=True)]
     swatches = colors[present[order]]
     if len(others):
@@ -140,13 +138,13 @@ def side_by_side(
     if not images:
         raise ValueError("images must hold at least one picture, got none.")
     for title, image in images.items():
-        _check_image(f"images[{title!r}]", image)
+        check_image(f"images[{title!r}]", image)
     columns = len(images) if columns is None else columns
     height = max(image.height for image in images.values()) if height is None else height
     for field, value in (("columns", columns), ("height", height)):
         if value < 1:
             raise ValueError(f"{field} must be at least 1, got {value}.")
-    size = _font_size(height)
+    size = font_size(height)
     pictures = [_with_height(image, height) for image in images.values()]
     titles = [_wrap(title, picture.width, size) for title, picture in zip(images, pictures, strict=True)]
     title_height = math.ceil(1.5 * size * max(map(len, titles)))
@@ -174,8 +172,8 @@ def overlay_heatmap(
         ValueError: If an argument is out of range, or there is no such colormap.
         ImportError: If matplotlib, which has the colormaps, is missing.
     """
-    _check_image("image", image)
-    _check_alpha(alpha)
+    check_image("image", image)
+    check_alpha(alpha)
     image = to_rgb(image)
     values = _checked_heatmap(heatmap)
     colormaps = import_extra("matplotlib").colormaps
@@ -185,7 +183,7 @@ def overlay_heatmap(
     values = values / max(values.max(), np.finfo(np.float32).tiny)
     resized = Image.fromarray(values).resize(image.size, Image.Resampling.BILINEAR)
     colors = colormaps[colormap](np.asarray(resized), bytes=True)[..., :3]
-    return Image.fromarray(_blend(np.asarray(image), colors, alpha))
+    return Image.fromarray(blend(np.asarray(image), colors, alpha))
 
 
 def group_heatmaps(
@@ -213,7 +211,7 @@ def group_heatmaps(
     """
     if not hasattr(model, "group_maps") or not model.config.group_layer_indices:
         raise ValueError(f"model must have group maps to show, but this {type(model).__name__} has no GP Blocks.")
-    _check_image("image", image)
+    check_image("image", image)
     _check_one_picture(model, pixel_values)
     group_counts = model.config.num_group_tokens
     _check_index("block", block, len(group_counts), "GP Blocks")
@@ -305,16 +303,6 @@ def _oklab(colors: np.ndarray) -> np.ndarray:
     return np.cbrt(linear @ _RGB_TO_CONES.T) @ _CONES_TO_OKLAB.T
 
 
-def _check_image(field: str, image: Image.Image) -> None:
-    if not isinstance(image, Image.Image):
-        raise ValueError(f"{field} must be a PIL image, got {type(image).__name__}.")
-
-
-def _check_alpha(alpha: float) -> None:
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must be in [0, 1], got {alpha}.")
-
-
 def _check_index(field: str, index: int, length: int, what: str) -> None:
     if not -length <= index < length:
         raise ValueError(f"{field} must be in {-length}..{length - 1} ({length} {what}), got {index}.")
@@ -394,63 +382,24 @@ def _to_numpy(values: Any) -> np.ndarray:
     return np.asarray(values)
 
 
-def _blend(pixels: np.ndarray, colors: np.ndarray, alpha: float) -> np.ndarray:
-    """(H, W, 3) uint8, `alpha` of it `colors`."""
-    return np.rint((1 - alpha) * pixels + alpha * colors).astype(np.uint8)
-
-
 def _percentage(share: float) -> str:
     """One decimal, aligned: in most fonts a digit is as wide as two spaces."""
     text = f"{share:.1%}" if share >= 0.001 else "<0.1%"
     return "  " * (len("10.0%") - len(text)) + text
 
 
-def _font_size(height: int) -> int:
-    """Height in pixels of text that goes with a picture of that height."""
-    return max(14, height // 28)
-
-
-def _figure(width: int, height: int):
-    """An empty matplotlib figure of that many pixels, with an Agg canvas."""
-    figure_class = import_extra("matplotlib.figure").Figure
-    figure = figure_class(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
-    import_extra("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
-    return figure
-
-
-def _rendered(figure) -> Image.Image:
-    figure.canvas.draw()
-    return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
-
-
-def _points(pixels: float) -> float:
-    """A length in pixels in matplotlib's unit for fonts."""
-    return pixels * 72 / _DPI
-
-
-def _legend_names(indices: Sequence[int], id2label: Mapping[int, str]) -> list[str]:
-    """Names of the classes as they can be drawn, with the id behind those that were changed or are there twice."""
-    drawn = [drawable(id2label[index]) for index in indices]
-    drawn = [f"{name[:_MAX_NAME_LENGTH]}..." if len(name) > _MAX_NAME_LENGTH else name for name in drawn]
-    counts = Counter(drawn)
-    return [
-        name if name == id2label[index] and counts[name] == 1 else f"{name} ({index})"
-        for index, name in zip(indices, drawn, strict=True)
-    ]
-
-
 def _legend(entries: Sequence[str], colors: np.ndarray, height: int) -> Image.Image:
     """One swatch and text per entry, in as many columns as it takes to stay about as high as the picture."""
-    size = _font_size(height)
+    size = font_size(height)
     rows = max(int(height / (1.6 * size)), 12)
     patch_class = import_extra("matplotlib.patches").Patch
-    figure = _figure(1, 1)
+    figure = blank_figure(1, 1)
     legend = figure.legend(
         handles=[patch_class(facecolor=color / 255) for color in colors],
         labels=entries,
         loc="upper left",
         ncols=math.ceil(len(entries) / rows),
-        prop={"family": families(entries), "size": _points(size)},
+        prop={"family": families(entries), "size": points(size)},
         labelspacing=0.5,
         borderpad=0,
         borderaxespad=0.8,
@@ -461,16 +410,16 @@ def _legend(entries: Sequence[str], colors: np.ndarray, height: int) -> Image.Im
     for text in legend.get_texts():
         text.set_parse_math(False)
     extent = legend.get_window_extent()
-    figure.set_size_inches(*(math.ceil(side + 1.6 * size) / _DPI for side in extent.size))
-    return _rendered(figure)
+    figure.set_size_inches(*(math.ceil(side + 1.6 * size) / DPI for side in extent.size))
+    return rendered(figure)
 
 
 def _title(text: str, width: int, height: int, size: int) -> Image.Image:
     """Text of that size, centred at the bottom of a white strip; all in pixels."""
-    figure = _figure(width, height)
-    style = {"size": _points(size), "family": families([text]), "parse_math": False}
+    figure = blank_figure(width, height)
+    style = {"size": points(size), "family": families([text]), "parse_math": False}
     figure.text(0.5, 0.15 * size / height, text, ha="center", va="bottom", **style)
-    return _rendered(figure)
+    return rendered(figure)
 
 
 def _wrap(text: str, width: int, size: int) -> list[str]:

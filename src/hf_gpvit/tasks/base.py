@@ -3,7 +3,7 @@
 """What a task has to say: the interface between the tasks and all that trains, evaluates, predicts and publishes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,6 +31,10 @@ class Task(ABC):
         least_num_labels: Number of classes with which there is something to learn. Default 2.
         settings_class: Of what says how its models see a picture. Default: there is nothing to say.
         batch_size: How many pictures are predicted at once. Default: as many as one wants.
+        conclude: Takes the config, the folder that `writer` has written to and all of predictions.json, and writes
+            what is said of all pictures together. Default: that is nothing.
+        coco_results: Takes a metric, and the dataset's ids of the classes or None, and gives what was predicted in
+            COCO's results format. Default: predictions have no such format.
 
         preset_image_size: Side in pixels that a preset's positions are made for; None: the preset's own.
         evaluation_settings: How a run's evaluations see a picture: a `settings_class`, or None.
@@ -49,6 +53,8 @@ class Task(ABC):
     least_num_labels: ClassVar[int] = 2
     settings_class: ClassVar[type | None] = None
     batch_size: ClassVar[int | None] = None
+    conclude: ClassVar[Callable[[PreTrainedConfig, Path, Sequence[dict[str, Any]]], None] | None] = None
+    coco_results: ClassVar[Callable[[Any, Sequence[int] | None], Iterable[dict[str, Any]]] | None] = None
 
     preset_image_size: int | None
     evaluation_settings: Any = None
@@ -114,12 +120,16 @@ class Task(ABC):
     @staticmethod
     @abstractmethod
     def metric(config: PreTrainedConfig) -> Any:
-        """A count of nothing yet. It has a `state`, a tensor that adds up over processes, and `figures()`."""
+        """A count of nothing yet, with `figures()`.
+
+        It has a `state`, which is put together over processes: a tensor that adds up, or a list of records of
+        pictures, of which it takes any order.
+        """
 
     @staticmethod
     @abstractmethod
-    def count(metric: Any, predictions: Sequence, targets: Sequence) -> None:
-        """Adds predictions, and the targets that the reader gave for them, to a metric."""
+    def count(metric: Any, predictions: Sequence, targets: Sequence, positions: Sequence[int]) -> None:
+        """Adds predictions, the targets that the reader gave for them, and their row numbers, to a metric."""
 
     @staticmethod
     @abstractmethod
@@ -141,10 +151,14 @@ class Task(ABC):
     def image_processor(self, model: PreTrainedModel) -> BaseImageProcessor:
         """What feeds the model in the run's evaluations, and is saved with it."""
 
+    def training_rows(self, dataset: Any) -> Any:
+        """Those of a dataset, or of a stream, that the run trains on. Default: all."""
+        return dataset
+
     @abstractmethod
     def transform(self, config: PreTrainedConfig, image_processor: BaseImageProcessor) -> Callable[..., Any]:
         """The augmentation for a model with this config, as `reader`'s `sample` takes it."""
 
     @abstractmethod
-    def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def loss(self, model: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
         """Mean loss of a batch of samples, a scalar."""

@@ -119,7 +119,7 @@ class ImageClassification(Task):
         return TopKCounts(config.num_labels)
 
     @staticmethod
-    def count(metric: TopKCounts, predictions: torch.Tensor, targets: Sequence[int]) -> None:
+    def count(metric: TopKCounts, predictions: torch.Tensor, targets: Sequence[int], positions: Sequence[int]) -> None:
         metric.count(predictions, targets)
 
     @staticmethod

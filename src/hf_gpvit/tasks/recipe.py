@@ -76,6 +76,7 @@ class Recipe:
     gradient_checkpointing: bool = option(False, "Compute activations twice rather than keep them.")
     compile: bool = option(False, "Train torch.compile's version of the model.")
     sync_batch_norm: bool = option(False, "Share BatchNorm's statistics between GPUs.")
+    freeze_batch_norm: bool = option(False, "Leave BatchNorm as it is, for batches too small for statistics.")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("no", "Type of the arithmetic.")
 
     num_train_epochs: float = option(1.0, "Passes through the train split.")
@@ -85,10 +86,14 @@ class Recipe:
     learning_rate: float = option(1e-3, "Its peak.")
     head_learning_rate_factor: float = option(1.0, "Learning rate of the head in units of learning_rate.")
     weight_decay: float = option(0.05, "Of AdamW.")
-    no_decay: Literal["norms_and_biases", "layer_norms"] = option(
+    no_decay: Literal["norms_and_biases", "layer_norms", "layer_norms_and_biases"] = option(
         "norms_and_biases", "What does not decay, besides positions and group tokens."
     )
-    schedule: Literal["cosine", "poly"] = option("cosine", "How the learning rate falls; poly: linearly.")
+    schedule: Literal["cosine", "poly", "step"] = option(
+        "cosine", "How the learning rate falls; poly: linearly; step: to a tenth at each milestone."
+    )
+    milestone_epochs: list[float] | None = option(None, "Epochs after which it falls with schedule=step.")
+    milestone_steps: list[int] | None = option(None, "Steps after which it does, instead of milestone_epochs.")
     min_learning_rate_ratio: float = option(0.0, "Least learning rate of the schedule in units of the peak.")
     warmup_epochs: float = option(0.0, "Epochs in which the learning rate rises.")
     warmup_steps: int = option(0, "Steps in which it rises, instead of warmup_epochs.")
@@ -125,8 +130,14 @@ class Recipe:
             self._require(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
         self._require("ema_decay", 0 <= self.ema_decay < 1, "in [0, 1)")
         self._require("num_workers", self.num_workers <= MAX_WORKERS, f"at most {MAX_WORKERS}")
-        for name in ("class_names", "stripe_widths"):
+        for name in ("class_names", "stripe_widths", "milestone_epochs", "milestone_steps"):
             self._require(name, getattr(self, name) != [], "of at least one, or left out")
+        self._require_milestones()
+        self._require(
+            "freeze_batch_norm",
+            not (self.freeze_batch_norm and self.sync_batch_norm),
+            "false where sync_batch_norm=True",
+        )
         self._require(
             "batch_size",
             self.batch_size % self.gradient_accumulation_steps == 0,
@@ -143,6 +154,18 @@ class Recipe:
     def _require(self, name: str, valid: Any, expected: str) -> None:
         if not valid:
             raise ValueError(f"{name} must be {expected}, got {name}={getattr(self, name)!r}.")
+
+    def _require_milestones(self) -> None:
+        """That there are such for the schedule that needs them, and for no other."""
+        given = [name for name in ("milestone_epochs", "milestone_steps") if getattr(self, name)]
+        is_step = self.schedule == "step"
+        self._require("schedule", given or not is_step, "given with milestone_epochs or milestone_steps")
+        for name in given:
+            values = getattr(self, name)
+            rises = all(first < second for first, second in zip([0, *values], values, strict=False))
+            self._require(name, is_step, "left out where schedule isn't step")
+            self._require(name, rises, "greater than 0 and ascending")
+        self._require("milestone_steps", len(given) < 2, "left out where milestone_epochs is given")
 
     def _require_sides(self, *names: str) -> None:
         """That sides in pixels, where they are given, are such as models take."""

@@ -208,7 +208,12 @@ class SemanticSegmentation(Task):
         return ConfusionMatrix(config.num_labels, config.semantic_loss_ignore_index, config.id2label)
 
     @staticmethod
-    def count(metric: ConfusionMatrix, predictions: Sequence[Segmented], targets: Sequence[torch.Tensor]) -> None:
+    def count(
+        metric: ConfusionMatrix,
+        predictions: Sequence[Segmented],
+        targets: Sequence[torch.Tensor],
+        positions: Sequence[int],
+    ) -> None:
         metric.count([prediction.ids for prediction in predictions], targets)
 
     @staticmethod

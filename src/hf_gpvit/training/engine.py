@@ -4,6 +4,7 @@
 
 import math
 from contextlib import closing
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -72,7 +73,7 @@ class Engine:
         self.folder, self.recipe, self.accelerator = folder, folder.recipe, folder.accelerator
         recipe = self.recipe
         check_hub(recipe, self.accelerator)
-        check_fields(recipe.model, recipe.config_fields)
+        check_fields(recipe.model, recipe.task, recipe.config_fields)
         accelerate.utils.set_seed(recipe.seed)
         data = data or load_training_data(recipe, self.accelerator)
         self.data = RunData.of(data)
@@ -84,7 +85,8 @@ class Engine:
         self.image_processor = self.task.image_processor(model)
         reader = self.task.reader(model.config, self.image_processor, data.train.split)
         transform = self.task.transform(model.config, self.image_processor)
-        self.batches = build_batches(recipe, self.accelerator, data.train, reader, transform, self.task.collate)
+        rows = self.task.training_rows(data.train)
+        self.batches = build_batches(recipe, self.accelerator, rows, reader, transform, self.task.collate)
         self._prepare(model)
         accelerate.utils.set_seed(recipe.seed, device_specific=True)  # each process drops paths of its own
 
@@ -148,7 +150,7 @@ class Engine:
                 "num_workers=0."
             ) from error
 
-    def _train_on(self, batch: dict[str, torch.Tensor]) -> None:
+    def _train_on(self, batch: dict[str, Any]) -> None:
         self.model.train()
         batch = accelerate.utils.send_to_device(batch, self.accelerator.device, non_blocking=True)
         with self.accelerator.accumulate(self.model):

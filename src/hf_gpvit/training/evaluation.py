@@ -18,7 +18,6 @@ from ..data.pictures import UnreadablePictureError, picture_name
 from ..data.rows import RowReader
 from ..extras import import_extra
 from ..inference.finite import NotFiniteError
-from ..inference.segmentation import SegmentationSettings
 from ..tasks import Task, task_of_model
 
 
@@ -33,37 +32,45 @@ def evaluate_model(
     image_processor: BaseImageProcessor,
     dataset: datasets.Dataset | datasets.IterableDataset,
     *,
-    settings: SegmentationSettings | None = None,
+    settings: Any = None,
     accelerator: Accelerator | None = None,
     batch_size: int = 32,
     skip_corrupt: bool = False,
+    metric: Any = None,
 ) -> dict[str, float]:
-    """Accuracy of a classifier, or IoU of a segmentor, in eval mode. Afterwards the model is in the mode it was in.
+    """Accuracy of a classifier, IoU of a segmentor, precision of a detector, in eval mode.
+
+    Afterwards the model is in the mode it was in.
 
     Args:
-        model: Model for image classification or semantic segmentation, wrapped by `accelerator.prepare` or not.
+        model: Model of one of `hf_gpvit.tasks.TASKS`, wrapped by `accelerator.prepare` or not.
         image_processor: The one that belongs to `model`.
         dataset: Dataset, streaming or not, with the columns `image` (pictures of any size and mode), and `label`
-            (class ids) or `annotation` (pictures of class ids, as large as `image`; the image processor's
-            `do_reduce_labels` holds for them). Pictures may be decoded or not. Each process needs the whole dataset.
-        settings: How a segmentor sees a picture. Default: whole, as `pipeline` shows it.
+            (class ids), `annotation` (pictures of class ids, as large as `image`; the image processor's
+            `do_reduce_labels` holds for them) or `objects` (boxes and masks, see `hf_gpvit.data.objects`). Pictures
+            may be decoded or not. Each process needs the whole dataset.
+        settings: How the model sees a picture: `SegmentationSettings` of a segmentor, `DetectionSettings` of a
+            detector. Default: whole, as `pipeline` shows it.
         accelerator: Its processes share the work, process r of n taking the samples r, r + n, ..., and their counts
-            are summed: each sample counts once, whatever n, and each process gets the same result. The weights must
-            not be sharded (FSDP, DeepSpeed stage 3). Default: this process does all.
-        batch_size: Pictures that a classifier sees at once; a segmentor sees one at a time. Default 32.
+            are put together: each sample counts once, whatever n, and each process gets the same result. The weights
+            must not be sharded (FSDP, DeepSpeed stage 3). Default: this process does all.
+        batch_size: Pictures that a classifier sees at once; other models see one at a time. Default 32.
         skip_corrupt: Leave out samples with a picture that can't be read, and report how many as `num_corrupt`.
+        metric: A count of nothing yet, as the task's `metric` gives it, which has in the end what all processes have
+            counted: of a detector, all that was found. Default: a new one.
 
     Returns:
         What decides which model is best comes first. Classification: `accuracy` and, of five classes or more,
         `top5_accuracy`. Segmentation: `mean_iou`, `mean_accuracy`, `overall_accuracy`, and `iou/<class>` for each
-        class, with predictions resized to the annotations; see `hf_gpvit.metrics.MeanIoU`.
+        class, with predictions resized to the annotations; see `hf_gpvit.metrics.MeanIoU`. Detection: COCO's figures,
+        `map` above all, and `map/<class>`; instance segmentation: the same of masks and of boxes, `segm_map` first;
+        see `hf_gpvit.metrics.MeanAveragePrecision`.
 
     Raises:
         ValueError: A picture can't be read, a label or an id in an annotation is no class of the model, or an
             annotation is not as large as its picture, or the model makes NaN or infinite numbers of one; the message
-            names row and file. Or the dataset lacks a column or
-            has no samples, `batch_size` is less than 1, `settings` are given for a classifier, or the weights are
-            sharded.
+            names row and file. Or the dataset lacks a column or has no samples, `batch_size` is less than 1,
+            `settings` are those of another task, or the weights are sharded.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
@@ -72,20 +79,21 @@ def evaluate_model(
         _check_weights_are_whole(model)
     model = getattr(model, "_orig_mod", model)  # of torch.compile: sizes differ from picture to picture
     task = task_of_model(model)
-    if settings is not None and task.settings_class is None:
-        raise ValueError(f"settings are for semantic segmentation, but the model is a {type(model).__name__}.")
+    if settings is not None and type(settings) is not task.settings_class:
+        expected = task.settings_class.__name__ if task.settings_class else "None"
+        raise ValueError(f"settings must be {expected} for a {type(model).__name__}, got {settings}.")
     reader = task.reader(model.config, image_processor, dataset.split)
     samples = _Samples(dataset, reader, accelerator, skip_corrupt)
-    metric = task.metric(model.config)
+    metric = task.metric(model.config) if metric is None else metric
     prepare = partial(task.prepare, model, image_processor, settings=settings)
     # what waits for its batch is what the task makes of a picture: in full size it may take gigabytes
-    prepared = ((name, _named(name, prepare, image), target) for name, image, target in samples)
+    prepared = ((position, name, _named(name, prepare, image), target) for position, name, image, target in samples)
     while batch := list(itertools.islice(prepared, task.batch_size or batch_size)):
-        names, inputs, targets = zip(*batch, strict=True)
-        task.count(metric, _predictions(task, model, names, inputs), targets)
-    metric.state = _sum_over_processes(metric.state, accelerator)
+        positions, names, inputs, targets = zip(*batch, strict=True)
+        task.count(metric, _predictions(task, model, names, inputs), targets, positions)
+    metric.state = _of_all_processes(metric.state, accelerator)
     counts = torch.tensor([samples.num_evaluated, samples.num_corrupt])
-    num_evaluated, num_corrupt = _sum_over_processes(counts, accelerator).tolist()
+    num_evaluated, num_corrupt = _of_all_processes(counts, accelerator).tolist()
     if num_evaluated == 0:
         raise ValueError(f"The dataset has no samples to evaluate on ({num_corrupt} corrupt ones were left out).")
     return metric.figures() | ({"num_corrupt": num_corrupt} if skip_corrupt else {})
@@ -110,7 +118,7 @@ def _named(name: str, function: Callable, *arguments: Any) -> Any:
 
 
 class _Samples:
-    """The share of a process in a dataset: for each sample its name, the picture and its target."""
+    """The share of a process in a dataset: for each sample its row number, its name, the picture and its target."""
 
     def __init__(self, dataset, reader: RowReader, accelerator: Accelerator | None, skip_corrupt: bool):
         self.dataset = reader.undecoded(dataset)
@@ -121,7 +129,7 @@ class _Samples:
             self.show_progress = accelerator.is_main_process
         self.num_evaluated = self.num_corrupt = 0
 
-    def __iter__(self) -> Iterator[tuple[str, Image.Image, Any]]:
+    def __iter__(self) -> Iterator[tuple[int, str, Image.Image, Any]]:
         for position, row in self._rows():
             place = f"row {position}"
             try:
@@ -132,7 +140,7 @@ class _Samples:
                 self.num_corrupt += 1
                 continue
             self.num_evaluated += 1
-            yield picture_name(row["image"], "image", place), image, target
+            yield position, picture_name(row["image"], "image", place), image, target
 
     def _rows(self) -> Iterator[tuple[int, dict]]:
         if isinstance(self.dataset, datasets.Dataset):
@@ -143,8 +151,13 @@ class _Samples:
         return iter(tqdm(rows, total=total, desc="Evaluating", disable=not self.show_progress))
 
 
-def _sum_over_processes(counts: torch.Tensor, accelerator: Accelerator | None) -> torch.Tensor:
-    return counts if accelerator is None else accelerator.reduce(counts.to(accelerator.device), "sum").cpu()
+def _of_all_processes(counted: torch.Tensor | list, accelerator: Accelerator | None) -> torch.Tensor | list:
+    """The sum of the tensors of all processes, or all that is in their lists."""
+    if accelerator is None or accelerator.num_processes == 1:
+        return counted
+    if isinstance(counted, torch.Tensor):
+        return accelerator.reduce(counted.to(accelerator.device), "sum").cpu()
+    return import_extra("accelerate.utils").gather_object(counted)
 
 
 def _check_weights_are_whole(model: PreTrainedModel) -> None:

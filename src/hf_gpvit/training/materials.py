@@ -57,8 +57,16 @@ def load_training_data(recipe: Recipe, accelerator: accelerate.Accelerator) -> L
 
 
 def build_training_model(recipe: Recipe, class_names: Sequence[str], image_size: int | None) -> PreTrainedModel:
-    """The recipe's model for these classes, as it trains; see `build_model`."""
+    """The recipe's model for these classes, as it trains; see `build_model`.
+
+    Raises:
+        ValueError: As `build_model`, or BatchNorm is to be frozen in a model of another package.
+    """
     model = build_model(recipe.model, recipe.task, class_names, image_size, **recipe.config_fields)
+    if recipe.freeze_batch_norm:
+        if not hasattr(model, "freeze_batch_norm"):
+            raise ValueError(f"freeze_batch_norm is for models of this package, but model={recipe.model!r} isn't one.")
+        model.freeze_batch_norm()
     if recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     if recipe.sync_batch_norm:

@@ -4,6 +4,7 @@
 
 import functools
 import math
+from collections.abc import Sequence
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -17,6 +18,10 @@ SCHEDULES = {
 }
 
 
+# Of a learning rate, at each milestone.
+STEP_FACTOR = 0.1
+
+
 def build_scheduler(optimizer: Optimizer, recipe: Recipe, num_steps: int, steps_per_epoch: int) -> LambdaLR:
     """The recipe's schedule over `num_steps` optimizer steps. Accelerate would step it once for each process."""
     factor = functools.partial(
@@ -26,6 +31,8 @@ def build_scheduler(optimizer: Optimizer, recipe: Recipe, num_steps: int, steps_
         warmup_steps=recipe.warmup_steps or round(recipe.warmup_epochs * steps_per_epoch),
         warmup_start=recipe.warmup_start_ratio,
         minimum=recipe.min_learning_rate_ratio,
+        milestones=recipe.milestone_steps
+        or [round(epoch * steps_per_epoch) for epoch in recipe.milestone_epochs or ()],
     )
     return LambdaLR(optimizer, factor)
 
@@ -40,15 +47,25 @@ def follow_schedule(scheduler: LambdaLR) -> None:
 
 
 def learning_rate_factor(
-    step: int, num_steps: int, schedule: str, warmup_steps: int = 0, warmup_start: float = 0.0, minimum: float = 0.0
+    step: int,
+    num_steps: int,
+    schedule: str,
+    warmup_steps: int = 0,
+    warmup_start: float = 0.0,
+    minimum: float = 0.0,
+    milestones: Sequence[int] = (),
 ) -> float:
     """Learning rate of optimizer step `step` (from 0) in units of its peak, as mm-toolkits compute it.
 
-    "cosine" falls from 1 to `minimum`, "poly" linearly (power 1) towards 0 and not below `minimum`. During the warm-up
-    this is multiplied by a factor that rises linearly from `warmup_start` to 1.
+    "cosine" falls from 1 to `minimum`, "poly" linearly (power 1) towards 0 and not below `minimum`, and "step" to a
+    tenth after each of so many steps as `milestones` says, and not below `minimum`. During the warm-up this is
+    multiplied by a factor that rises linearly from `warmup_start` to 1.
     """
-    progress = min(step / num_steps, 1.0)
-    factor = SCHEDULES[schedule](progress, minimum)
+    if schedule == "step":
+        num_passed = sum(step >= milestone for milestone in milestones)
+        factor = max(STEP_FACTOR**num_passed, minimum)
+    else:
+        factor = SCHEDULES[schedule](min(step / num_steps, 1.0), minimum)
     if step < warmup_steps:
         factor *= warmup_start + (1 - warmup_start) * step / warmup_steps
     return factor
