@@ -123,7 +123,7 @@ def test_names_that_nothing_says(tmp_path, said):
     assert "0 (4 objects), 1 (4 objects)" in said.text
     assert load_data(str(tmp_path), "object-detection", class_names=["a", "b"]).class_names == ["a", "b"]
     text(tmp_path / "1.txt", "5 0.5 0.5 0.1 0.1")
-    with pytest.raises(ValueError, match="without gaps; 2, 3, 4 are missing below 5. Name all classes in data.yaml"):
+    with pytest.raises(ValueError, match="without gaps, but there is 5 and no 2. Name all classes in data.yaml"):
         load_folder(tmp_path, "object-detection")
 
 
@@ -146,7 +146,7 @@ def test_names_that_are_wrong(tmp_path, content):
         ("0 0.5 0.5 0.1", "line that is no label: .*1.txt, line 1: 4 fields"),
         ("0 0.5 0.5 0.1 x", "line that is no label: .*1.txt, line 1: could not convert"),
         ("0 0.5 0.5 0.1 0.1 0.9", "line that is no label: .*1.txt, line 1: 6 fields"),
-        ("0 0.5 0.5 nan 0.1", "box that isn't four finite numbers: 1.png"),
+        ("0 0.5 0.5 nan 0.1", "box that isn't four numbers: 1.png"),
         ("0 0.5 0.5 0 0.1", "box that is empty: 1.png, object 0"),
         ("0 200 100 30 40", "box outside of its picture: 1.png, object 0: .* in 40x30 pixels"),
     ],

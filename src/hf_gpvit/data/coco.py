@@ -15,30 +15,33 @@ from ..files import is_unicode, one_line, printable
 from .layouts import layout_error, some
 from .object_columns import ObjectCensus
 from .object_folders import AnnotatedPicture, ObjectSource, chosen_parts, split_in, split_word
-from .objects import Item
+from .objects import Item, is_number
 
 
 logger = logging.get_logger(__name__)
 
 # Of COCO's own files those of objects, rather than of keypoints or stuff.
 PREFERRED = "instances"
+MAX_ID = 2**63
 _NOTHING_ABOVE = (None, "", "none")
 _SECTIONS = ("images", "annotations", "categories")
 
 
-def find_coco(root: Path, pictures: Sequence[Path], others: Sequence[Path]) -> "CocoSource | None":
+def find_coco(
+    root: Path, pictures: Sequence[Path], others: Sequence[Path], with_train: bool = True
+) -> "CocoSource | None":
     """What a folder with these pictures and other files holds; None without files of COCO's."""
     files = [file for file in others if is_coco(file)]
-    return coco_source(root, files, pictures) if files else None
+    return coco_source(root, files, pictures, with_train) if files else None
 
 
-def coco_source(root: Path, files: Sequence[Path], pictures: Sequence[Path]) -> "CocoSource":
+def coco_source(root: Path, files: Sequence[Path], pictures: Sequence[Path], with_train: bool = True) -> "CocoSource":
     """What these files of COCO's say of pictures in a folder; a ValueError where there are several of a split."""
     found: dict[str | None, list[Path]] = {}
     for file in files:
         found.setdefault(_word(file.relative_to(root)), []).append(file)
     parts = {}
-    for split, candidates in chosen_parts(root, found).items():
+    for split, candidates in chosen_parts(root, found, with_train).items():
         preferred = [file for file in candidates if file.name.startswith(PREFERRED)] or candidates
         if len(preferred) > 1:
             names = some(file.relative_to(root) for file in preferred)
@@ -183,9 +186,10 @@ def _categories(file: Path, record: dict[str, Any]) -> dict[int, str]:
 
 
 def _id(entry: dict[str, Any], field: str) -> int | str | None:
-    """A number or text; None where it says something else."""
+    """A number or text; None where it says something else, or what no dataset can hold."""
     value = entry.get(field)
-    return value if type(value) in (int, str) else None
+    is_id = is_unicode(value) if isinstance(value, str) else type(value) is int and abs(value) < MAX_ID
+    return value if is_id else None
 
 
 def _item(annotation: dict[str, Any], category: int, with_mask: bool) -> Item:
@@ -193,7 +197,7 @@ def _item(annotation: dict[str, Any], category: int, with_mask: bool) -> Item:
     return Item(
         annotation.get("bbox"),
         category,
-        area if isinstance(area, (int, float)) else None,
+        area if is_number(area) else None,
         bool(annotation.get("iscrowd")),
         (with_mask and annotation.get("segmentation")) or None,
     )

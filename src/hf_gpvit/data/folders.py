@@ -120,8 +120,12 @@ def read_folder(
     class_names: Sequence[str] | None = None,
     default_class_names: Sequence[str] | None = None,
     reduce_labels: bool = False,
+    with_train: bool = True,
 ) -> FolderData:
-    """What `load_folder` loads, and more about it."""
+    """What `load_folder` loads, and more about it.
+
+    Without `with_train`, of detection the part to train on isn't read where there is another one to test on.
+    """
     if task not in (None, *TASKS):
         raise ValueError(f"task must be one of {', '.join(TASKS)} or None, got {task!r}.")
     root = Path(path).expanduser().absolute()
@@ -131,7 +135,7 @@ def read_folder(
         raise ValueError(f"{root} {problem}; expected a folder such as\n\n{EXPECTED}")
     if is_detection:
         names = class_names or default_class_names
-        data = _objects(root, task == "instance-segmentation", skip_corrupt, names)
+        data = _objects(root, task == "instance-segmentation", skip_corrupt, names, with_train)
     else:
         data = _classes_or_masks(root, task, skip_corrupt, class_names, default_class_names, reduce_labels)
     if "train" not in data.parts or "test" in data.parts:
@@ -280,9 +284,11 @@ def _segmentation(
 # --- objects
 
 
-def _objects(root: Path, with_masks: bool, skip_corrupt: bool, wanted_names: Sequence[str] | None) -> FolderData:
+def _objects(
+    root: Path, with_masks: bool, skip_corrupt: bool, wanted_names: Sequence[str] | None, with_train: bool
+) -> FolderData:
     """Pictures and objects by split; classes that are all among `wanted_names` get the ids that they have there."""
-    source = find_objects(root)
+    source = find_objects(root, with_train)
     own_names = source.class_names
     if own_names is None:
         own_names = list(wanted_names or source.guessed_names())
@@ -297,7 +303,8 @@ def _objects(root: Path, with_masks: bool, skip_corrupt: bool, wanted_names: Seq
         num_before = sum(map(len, parts.values()))
         parts[split] = read_part(part, census, source.root, features, class_ids, skip_corrupt, num_before)
     census.close(str(root), skip_corrupt)
-    _warn_of_unused(source.root, source.used.union(picture.file for part in pictures.values() for picture in part))
+    if with_train:
+        _warn_of_unused(source.root, source.used.union(picture.file for part in pictures.values() for picture in part))
     for split, part in parts.items():
         if not has_objects(part.select_columns("objects")):
             raise layout_error(source.root, f"There are no objects to {split} on.")

@@ -148,14 +148,18 @@ def split_in(stem: str) -> str | None:
     return split_word(re.split(r"[\W_]+", stem))
 
 
-def chosen_parts(root: Path, found: dict[str | None, Any]) -> dict[str, Any]:
-    """What to train on and what to test on, of what was found by the words of splits; None is of no split."""
+def chosen_parts(root: Path, found: dict[str | None, Any], with_train: bool = True) -> dict[str, Any]:
+    """What to train on and what to test on, of what was found by the words of splits; None is of no split.
+
+    Without `with_train`, what to train on is left out where there is something to test on.
+    """
     train = [word for word in TRAIN_FOLDERS if word in found]
     if len(train) > 1:
         raise layout_error(root, f"{root} has several parts to train on: {' and '.join(train)}.")
     tests = [word for word in TEST_FOLDERS if word in found]
     parts = {"train": found[train[0]]} if train else {}
-    parts |= {"test": found[tests[0]]} if tests else {}
+    if tests:
+        parts = (parts if with_train else {}) | {"test": found[tests[0]]}
     return parts or {"train": found[None]}
 
 
