@@ -14,7 +14,7 @@ HEIGHT, WIDTH = 40, 48
 
 
 def draw_photos(root):
-    """A folder for each task: red or blue pictures, those that are blue above and red below, and rectangles of both."""
+    """A folder for each task: red or blue pictures, pictures blue above and red below, and rectangles of both."""
     generator = np.random.default_rng(0)
     for index in range(NUM_PICTURES):
         noise = generator.integers(-20, 20, (HEIGHT, WIDTH, 3))
