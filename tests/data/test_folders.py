@@ -326,7 +326,8 @@ def test_path_is_a_file(tmp_path):
 
 def test_unknown_task(tmp_path):
     with pytest.raises(
-        ValueError, match="one of image-classification, semantic-segmentation or None, got 'detection'"
+        ValueError,
+        match="one of image-classification, semantic-segmentation, object-detection, .* or None, got 'detection'",
     ):
         load_folder(tmp_path, "detection")
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from hf_gpvit import GPViTConfig, GPViTForSemanticSegmentation
 from hf_gpvit.data import shapes
+from hf_gpvit.data.objects import ObjectReader
 from hf_gpvit.data.shapes import CLASS_NAMES, SCENE_NAMES, load_shapes
 from hf_gpvit.models.modeling_gpvit import GPViTGroupLayer, GPViTLocalLayer
 
@@ -131,6 +132,7 @@ def test_columns(scenes):
         "objects": {
             "bbox": Sequence(Sequence(Value("float32"), length=4)),
             "category": Sequence(ClassLabel(names=list(SCENE_NAMES))),
+            "segmentation": Sequence(Value("string")),
         },
     }
     assert ("ground", *SCENE_NAMES) == CLASS_NAMES
@@ -194,6 +196,8 @@ def test_boxes_and_annotation_show_what_is_visible(placed):
             owners[inside] = number
         visible = [box_around(owners == number) for number in range(1, len(outlines) + 1)]
         assert row["objects"]["bbox"] == visible
+        _, objects = ObjectReader(len(SCENE_NAMES), with_masks=True).read(row, "row 0")
+        np.testing.assert_array_equal(objects.masks, [owners == number for number in range(1, len(outlines) + 1)])
         classes = np.array([0, *(category + 1 for category in row["objects"]["category"])])
         np.testing.assert_array_equal(row["annotation"], classes[owners])
 

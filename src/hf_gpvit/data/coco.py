@@ -103,12 +103,14 @@ class CocoSource(ObjectSource):
 
     def read(self, split: str, census: ObjectCensus) -> list[CocoPicture]:
         record, file = self._records.pop(split), self.parts[split]
-        images = self._images(record, census)
+        images, twice = self._images(record, census)
         items: dict[Any, list[Item]] = {image_id: [] for image_id in images}
         classes = {index: place for place, index in enumerate(self.category_ids)}
         for number, annotation in enumerate(record["annotations"]):
             place = f"{printable(file.name)}, annotation {number}"
             image_id, category_id = _id(annotation, "image_id"), _id(annotation, "category_id")
+            if image_id in twice:
+                continue
             if image_id not in items:
                 census.add_fault("annotation of an unknown picture", f"{place}: image_id {image_id!r:.80}")
             elif category_id not in classes:
@@ -125,9 +127,10 @@ class CocoSource(ObjectSource):
         return found
 
     @staticmethod
-    def _images(record: dict[str, Any], census: ObjectCensus) -> dict[Any, dict[str, Any]]:
-        """The first picture of each id."""
+    def _images(record: dict[str, Any], census: ObjectCensus) -> tuple[dict[Any, dict[str, Any]], set]:
+        """Pictures by their ids, and the ids that several have, none of which is among them."""
         images: dict[Any, dict[str, Any]] = {}
+        twice = set()
         for number, image in enumerate(record["images"]):
             image_id, name = _id(image, "id"), image.get("file_name")
             if image_id is None or not isinstance(name, str):
@@ -135,9 +138,10 @@ class CocoSource(ObjectSource):
             elif image_id in images:
                 example = f"{image_id!r:.80}: {images[image_id]['file_name']} and {name}"
                 census.add_fault("picture id that is there twice", printable(example))
+                twice.add(image_id)
             else:
                 images[image_id] = image
-        return images
+        return {image_id: image for image_id, image in images.items() if image_id not in twice}, twice
 
 
 def is_coco(file: Path) -> bool:

@@ -5,7 +5,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -147,8 +146,11 @@ def load_data(
     if "image_id" in test.features:
         check_image_ids(test, source)
     if own_names is None:
-        check = partial(task.checked, num_labels=len(names), source=source, skip_corrupt=skip_corrupt)
-        train, test = train if train is None else check(train), check(test)
+
+        def checked(dataset, split: str):
+            return task.checked(dataset, len(names), f"The split {split} of {source!r}", skip_corrupt)
+
+        train, test = train if train is None else checked(train, train_split), checked(test, eval_split)
     test_source = {"dataset": public_name(source), "split": eval_split}
     return LoadedData(train, test, list(names), test_source, own.category_ids)
 

@@ -78,14 +78,16 @@ class ObjectCensus:
         source = printable(source)
         if self.has_faults and not skip_corrupt:
             raise ValueError(
-                f"{source} has what can't be used. Correct it, or leave it out with skip_corrupt.\n{self._table()}"
+                f"{source} has what can't be used. Correct it, or have it left out by skip_corrupt.\n{self._table()}"
             )
         if self.has_faults:
-            logger.warning(f"{self._counts.total()} of {source} are left out.\n{self._table()}")
+            logger.warning(f"{source} has what can't be used; it is left out.\n{self._table()}")
         if self.num_small:
-            logger.warning(f"{self.num_small} objects of {source} with a side of less than a pixel are left out.")
+            logger.warning(
+                f"{source} has {self.num_small} objects with a side of less than a pixel: they are left out."
+            )
         if self.num_cut:
-            logger.warning(f"{self.num_cut} boxes of {source} reach out of their pictures, and are cut at the edges.")
+            logger.warning(f"{source} has {self.num_cut} boxes that reach out of their pictures: they are cut.")
 
     def _table(self) -> str:
         """A line for each kind: how many there are, and the first of them."""
@@ -192,7 +194,7 @@ def checked_objects(dataset, num_labels: int, source: str, skip_corrupt: bool = 
     Args:
         dataset: As `typed_objects` gives it.
         num_labels: Number of classes.
-        source: Where the dataset comes from, for messages.
+        source: What to call the dataset in messages.
         skip_corrupt: Leave such objects out, with a warning that counts and names them. Default False: raise.
         with_masks: Whether objects must have masks. Default False.
 

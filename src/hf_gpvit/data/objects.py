@@ -123,12 +123,15 @@ class ObjectReader(RowReader):
         return {"pixel_values": pixel_values, "labels": labels}
 
 
-def items_of(objects: Mapping[str, Sequence]) -> Iterator[Item]:
-    """The objects of a row.
+def items_of(objects: Mapping[str, Sequence] | Sequence[Mapping[str, Any]]) -> Iterator[Item]:
+    """The objects of a row, which is a dict of lists, or a list of dicts.
 
     Raises:
         ValueError: There are no boxes or no classes, or not as many of the one as of the other.
     """
+    if not isinstance(objects, Mapping):
+        fields = dict.fromkeys(field for entry in objects for field in entry) or ("bbox", "category")
+        objects = {field: [entry.get(field) for entry in objects] for field in fields}
     missing = [field for field in ("bbox", "category") if objects.get(field) is None]
     if missing:
         raise ValueError(f"objects must be {EXPECTED}; {' and '.join(missing)} missing in {', '.join(objects)}.")

@@ -9,6 +9,7 @@ which is wider than the neighbourhood of a pixel. Objects hide parts of each oth
 """
 
 import io
+import json
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 from transformers.utils.logging import tqdm
 
 from ..extras import import_extra
+from .objects import runs_of
 
 
 datasets = import_extra("datasets")
@@ -31,7 +33,7 @@ OUTLINES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 SCENE_NAMES = tuple(OUTLINES)
 CLASS_NAMES = ("ground", *OUTLINES)
 # By the column of their ids.
-NAMES = {"label": SCENE_NAMES, "annotation": CLASS_NAMES}
+NAMES = {"label": SCENE_NAMES, "annotation": CLASS_NAMES, "objects": SCENE_NAMES}
 # Lengths are in units of the image's side, hues in turns of the colour wheel.
 RADIUS = (0.22, 0.4)
 HUE_SPREAD = 0.15
@@ -50,7 +52,8 @@ def load_shapes(num_scenes: int, seed: int = 0, image_size: int = 128) -> datase
     Returns:
         One row per scene with the columns `image` (RGB PIL image), `annotation` (PIL image of mode L with ids of
         `CLASS_NAMES`), `label` (class of most of its objects, an id of `SCENE_NAMES`) and `objects`: `bbox` (x, y,
-        width, height in pixels of each object's visible part, as COCO has them) and `category` (ids of `SCENE_NAMES`).
+        width, height in pixels of each object's visible part, as COCO has them), `category` (ids of `SCENE_NAMES`) and
+        `segmentation` (the pixels of that part: JSON text of COCO's RLE).
 
     Raises:
         ValueError: An argument is below its minimum.
@@ -66,6 +69,7 @@ def load_shapes(num_scenes: int, seed: int = 0, image_size: int = 128) -> datase
             "objects": {
                 "bbox": datasets.Sequence(datasets.Sequence(datasets.Value("float32"), length=4)),
                 "category": datasets.Sequence(datasets.ClassLabel(names=list(SCENE_NAMES))),
+                "segmentation": datasets.Sequence(datasets.Value("string")),
             },
         }
     )
@@ -91,11 +95,16 @@ def _draw_scene(random: np.random.Generator, image_size: int) -> dict:
         areas.append(inside.sum())
         hue = random.normal(category / len(SCENE_NAMES), HUE_SPREAD)
         picture[:, inside] = _texture(random, points[:, inside], hue, saturation=0.75)
+    visible = [owners == number for number in range(1, len(categories) + 1)]
     return {
         "image": _png(_photograph(random, points, picture)),
         "annotation": _png(np.array([0, *(category + 1 for category in categories)], np.uint8)[owners]),
         "label": label,
-        "objects": {"bbox": [_box(owners == number + 1) for number in range(len(categories))], "category": categories},
+        "objects": {
+            "bbox": [_box(inside) for inside in visible],
+            "category": categories,
+            "segmentation": [json.dumps(runs_of(inside)) for inside in visible],
+        },
     }
 
 

@@ -37,7 +37,8 @@ def find_yolo(root: Path, pictures: Sequence[Path], others: Sequence[Path]) -> "
     first = next(filled, None)
     if first is None if names_file is not None and pairs else first is None or not _looks_like_labels(first):
         return None
-    return YoloSource(root, pictures, pairs, names_file)
+    lone = [file for file in set(files).difference(pairs.values()) if _looks_like_labels(file)]
+    return YoloSource(root, [*pictures, *sorted(lone)], pairs, names_file)
 
 
 class YoloPicture(AnnotatedPicture):
@@ -62,19 +63,23 @@ class YoloSource(ObjectSource):
 
     Args:
         root: The folder.
-        pictures: All pictures in it.
+        files: All pictures in it, and labels without a picture.
         pairs: Labels by picture.
         names_file: Where the names of the classes are. None: nowhere.
     """
 
-    def __init__(self, root: Path, pictures: Sequence[Path], pairs: dict[Path, Path], names_file: Path | None):
+    def __init__(self, root: Path, files: Sequence[Path], pairs: dict[Path, Path], names_file: Path | None):
         self.root, self.pairs = root, pairs
-        self.parts = chosen_parts(root, by_split(root, pictures))
+        self.parts = chosen_parts(root, by_split(root, files))
         self.class_names = None if names_file is None else _read_names(names_file)
         self.used = {names_file} if names_file is not None else set()
 
     def read(self, split: str, census: ObjectCensus) -> list[YoloPicture]:
-        files = self.parts[split]
+        lone = {file for file in self.parts[split] if file.suffix.lower() == ".txt"}
+        for file in sorted(lone):
+            census.add_fault("picture without a file", printable(file))
+        self.used |= lone
+        files = [file for file in self.parts[split] if file not in lone]
         labels = [self.pairs.get(file) for file in files]
         self.used |= set(filter(None, labels))
         bare = [file for file, label in zip(files, labels, strict=True) if label is None]

@@ -86,7 +86,7 @@ class Task(ABC):
         Args:
             dataset: As `typed` gives it, of parquet files or the Hub.
             num_labels: Number of classes.
-            source: Where the dataset comes from, for messages.
+            source: What to call the dataset in messages.
             skip_corrupt: Whether what can't be learned is left out, with a warning.
         """
         return dataset
