@@ -15,7 +15,9 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 from transformers import (
+    AutoImageProcessor,
     AutoModelForImageClassification,
+    AutoModelForObjectDetection,
     AutoModelForSemanticSegmentation,
     SegformerImageProcessor,
     ViTImageProcessor,
@@ -54,6 +56,21 @@ def draw_scenes(root):
             ImageDraw.Draw(image).ellipse(box, fill=ball)
             image.save(root / folder.format(index))
     (root / "classes.json").write_text(json.dumps(["background", "ball"]))
+
+
+def draw_boxes(root):
+    (root / "train").mkdir(parents=True)
+    images, annotations = [], []
+    for index in range(5):
+        image = Image.new("RGB", (70, 50 + index), "green")
+        ImageDraw.Draw(image).rectangle((5 * index, 10, 5 * index + 29, 39), fill="white")
+        image.save(root / f"train/{index}.jpg")
+        images.append({"id": index, "file_name": f"{index}.jpg", "width": 70, "height": 50 + index})
+        box = {"bbox": [5 * index, 10, 30, 30], "category_id": 1 + index % 2, "iscrowd": 0, "area": 900}
+        annotations.append(box | {"id": index, "image_id": index})
+    categories = [{"id": 1, "name": "ball"}, {"id": 2, "name": "cube"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (root / "train/_annotations.coco.json").write_text(json.dumps(content))
 
 
 def test_fine_tune_on_my_folder(tmp_path, monkeypatch):
@@ -164,14 +181,19 @@ def test_detect_on_my_folder(tmp_path, monkeypatch):
     model = small_detector("boxes", num_labels=3)
     save_for_hub(model, "runs/boxes/best", image_processor_for(model, 64))
     Image.fromarray(np.random.RandomState(0).randint(256, size=(50, 70, 3), dtype=np.uint8)).save("photo.jpg")
+    draw_boxes(tmp_path / "my-boxes")
+    small = {"you/boxes": "runs/boxes/best", "threshold=0.5": "threshold=0.1", "_epochs=20": "_epochs=1", "240": "64"}
     namespace = {}
     for code in python_blocks("detect-on-my-folder.md"):
-        for written, tried in (("you/boxes", "runs/boxes/best"), ("threshold=0.5", "threshold=0.1")):
+        for written, tried in small.items():
             code = code.replace(written, tried)
         exec(compile(code, "page", "exec"), namespace)
     assert Image.open("found.jpg").size == (70, 50)
     assert len(namespace["detections"]) == len(namespace["found"]["scores"]) > 0
     assert namespace["find"](Image.open("photo.jpg"), threshold=0.1)[0]["label"].startswith("LABEL_")
+    trained = AutoModelForObjectDetection.from_pretrained("outputs/my-detector")
+    assert trained.config.id2label == {0: "ball", 1: "cube"}
+    assert AutoImageProcessor.from_pretrained("outputs/my-detector").size["shortest_edge"] == 64
 
 
 def shell_commands():
