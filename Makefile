@@ -28,8 +28,9 @@ LOCKED := torch==2.14.1 torchvision==0.29.1
 .PHONY: help quickstart test test-all test-oldest test-latest lock conformance benchmark scaling long-run lint format
 
 help:
-	@echo "make quickstart   trains a small model in five minutes and draws what it sees; TASK=classification or"
-	@echo "                  segmentation, DATA=folder of pictures, MODEL=preset or folder, ARGS=\"further arguments\""
+	@echo "make quickstart   trains a small model in five minutes and draws what it sees; TASK=classification,"
+	@echo "                  segmentation, detection or instance-segmentation, DATA=folder of pictures, MODEL=preset or"
+	@echo "                  folder, ARGS=\"further arguments\""
 	@echo "make test         the default tests, under ten minutes on two cores"
 	@echo "make test-all     the slow ones too"
 	@echo "make test-oldest  the default tests and make conformance with the oldest versions that setup.py allows, in"

@@ -3,7 +3,7 @@
 """From nothing to a trained model and a picture of what it sees, in a few minutes on two CPU cores.
 
     python scripts/quickstart.py                          # gpvit-nano learns to segment drawn scenes
-    python scripts/quickstart.py --task classification
+    python scripts/quickstart.py --task classification    # or detection, or instance-segmentation
     python scripts/quickstart.py --data my-photos         # own pictures, see docs/fine-tune-on-my-folder.md
 
 What it leaves is a folder with the model, its image processor, its figures on unseen pictures (metrics.json), a few of
@@ -25,10 +25,12 @@ from transformers import HfArgumentParser
 from hf_gpvit.commands.ending import ending_errors, say
 from hf_gpvit.data import read_mask, read_rgb
 from hf_gpvit.data.folders import load_folder
+from hf_gpvit.data.image_processors import DETECTION_MAX_RATIO
 from hf_gpvit.data.loading import LoadedData, load_data, public_name
+from hf_gpvit.data.objects import ObjectReader, runs_of
 from hf_gpvit.files import atomic_folder, check_replaceable, json_text, printable, remove_tree, write_metrics
 from hf_gpvit.hub.folders import model_files
-from hf_gpvit.tasks import ImageClassification, Recipe, SemanticSegmentation
+from hf_gpvit.tasks import ImageClassification, InstanceSegmentation, ObjectDetection, Recipe, SemanticSegmentation
 from hf_gpvit.training import TrainingStopped, load_recipe, train
 from hf_gpvit.training.building import config_of
 
@@ -42,11 +44,29 @@ def segmentation_views(side: int, min_crop: float) -> dict[str, Any]:
     return {"crop_size": side, "resize_size": [side, 4 * side], "scale_range": [1.0, min_crop**-0.5]}
 
 
-# By the word of the command line, which their recipes have too, small/quickstart-classification and -segmentation.
-TASKS = {"classification": ImageClassification, "segmentation": SemanticSegmentation}
+def detection_views(side: int, min_crop: float) -> dict[str, Any]:
+    """Crops of pictures that are enlarged to sizes between; a square one is seen by `min_crop` of it at least."""
+    sides = sorted({round(side * min_crop ** (-step / 8)) for step in range(5)})
+    longer = round(side * DETECTION_MAX_RATIO)
+    return {"resize_size": [side, max(longer, *sides)], "train_sides": sides, "crop_size": longer}
+
+
+# By the word of the command line, which their recipes have too, such as small/quickstart-segmentation.
+TASKS = {
+    "classification": ImageClassification,
+    "segmentation": SemanticSegmentation,
+    "detection": ObjectDetection,
+    "instance-segmentation": InstanceSegmentation,
+}
 # The recipe's fields that say what of a picture is seen in training.
-VIEWS = {"classification": classification_views, "segmentation": segmentation_views}
-PICTURES_SEEN = 24_000  # in all epochs together
+VIEWS = {
+    "classification": classification_views,
+    "segmentation": segmentation_views,
+    "detection": detection_views,
+    "instance-segmentation": detection_views,
+}
+# In all epochs together; detectors take longer for each.
+PICTURES_SEEN = {"classification": 24_000, "segmentation": 24_000, "detection": 8_000, "instance-segmentation": 8_000}
 NUM_SAMPLES = 3
 # There are as many scenes as one wants, own pictures are few.
 SHAPES_MIN_CROP, OWN_MIN_CROP = 1.0, 0.5
@@ -54,7 +74,7 @@ SHAPES_MIN_CROP, OWN_MIN_CROP = 1.0, 0.5
 
 @dataclass
 class Arguments:
-    task: Literal["classification", "segmentation"] | None = field(
+    task: Literal["classification", "segmentation", "detection", "instance-segmentation"] | None = field(
         default=None, metadata={"help": "By default segmentation, or with --data what its layout says."}
     )
     data: str | None = field(default=None, metadata={"help": "Folder of own pictures instead of the drawn scenes."})
@@ -63,9 +83,7 @@ class Arguments:
     image_size: int | None = field(
         default=None, metadata={"help": "Shorter side in pixels of what the model sees; by default the model's."}
     )
-    num_train_epochs: int | None = field(
-        default=None, metadata={"help": f"By default as many as make {PICTURES_SEEN:,} pictures."}
-    )
+    num_train_epochs: int | None = field(default=None, metadata={"help": "By default as many as take a few minutes."})
     batch_size: int | None = field(
         default=None, metadata={"help": "Pictures in a training step, by default 16, or all where there are fewer."}
     )
@@ -94,7 +112,8 @@ def load_parts(arguments: Arguments) -> tuple[LoadedData, str]:
         task = arguments.task or "segmentation"
         return load_data("shapes", TASKS[task]), task
     splits, names = load_folder(arguments.data, arguments.task and TASKS[arguments.task].name)
-    task = next(word for word, task in TASKS.items() if task.target_column in splits["train"].features)
+    found = next(word for word, task in TASKS.items() if task.target_column in splits["train"].features)
+    task = arguments.task or found
     source = {"dataset": public_name(arguments.data), "split": "test"}
     return LoadedData(splits["train"], splits["test"], names, source), task
 
@@ -103,7 +122,7 @@ def recipe_for(arguments: Arguments, data: LoadedData, task: str) -> Recipe:
     """The task's recipe with what the command line says, and with as many steps as show as many pictures."""
     recipe = load_recipe(TASKS[task].recipe_class, f"small/quickstart-{task}")
     batch_size = min(arguments.batch_size or recipe.batch_size, len(data.train))
-    pictures_seen = arguments.num_train_epochs * len(data.train) if arguments.num_train_epochs else PICTURES_SEEN
+    pictures_seen = arguments.num_train_epochs * len(data.train) if arguments.num_train_epochs else PICTURES_SEEN[task]
     steps = math.ceil(pictures_seen / batch_size)
     own_size = config_of(arguments.model).image_size
     side = arguments.image_size or (own_size if isinstance(own_size, int) else min(own_size))
@@ -141,8 +160,8 @@ def quickstart_files(folder: Path) -> tuple[str, ...]:
     return (*files, "samples/*", "picture.png") if files else ()
 
 
-def save_samples(folder: Path, test_set: Dataset, names: list[str]) -> None:
-    """Some test pictures with their truth, for the picture and to play with."""
+def save_samples(folder: Path, test_set: Dataset, names: list[str], with_masks: bool) -> None:
+    """Some test pictures with their truth, for the picture and to play with; of objects with or without masks."""
     folder.mkdir()
     samples = []
     for column in {"image", "annotation"} & set(test_set.column_names):
@@ -155,6 +174,11 @@ def save_samples(folder: Path, test_set: Dataset, names: list[str]) -> None:
         if "annotation" in row:
             sample["annotation"] = f"{number}-annotation.png"
             read_mask(row["annotation"]).save(folder / sample["annotation"])
+        elif "objects" in row:
+            _, target = ObjectReader(len(names), with_masks=with_masks).read(row, f"sample {number}")
+            sample["boxes"], sample["labels"] = target.boxes.tolist(), [names[label] for label in target.class_labels]
+            if with_masks:
+                sample["masks"] = [runs_of(mask.numpy()) for mask in target.masks]
         else:
             sample["label"] = names[row["label"]]
         samples.append(sample)
@@ -170,7 +194,8 @@ def run(arguments: Arguments) -> None:
     say(f"{printable(recipe.model)} learns {recipe.task} of {classes} classes from {pictures} pictures.")
     with atomic_folder(arguments.output, arguments.overwrite, quickstart_files) as folder:
         metrics = train_into(folder, recipe, data)
-        save_samples(folder / "samples", data.test, data.class_names)
+        with_masks = TASKS[task] is InstanceSegmentation
+        save_samples(folder / "samples", data.test, data.class_names, with_masks)
         # in a process of its own: the folder must load with nothing of this one
         drawing = subprocess.run([sys.executable, Path(__file__).with_name("quickstart_picture.py"), folder])
         metrics["seconds"] = round(time.perf_counter() - start, 1)

@@ -12,6 +12,7 @@ where.
 import json
 from argparse import ArgumentParser
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,15 +20,18 @@ from PIL import Image
 from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,
+    AutoModelForInstanceSegmentation,
+    AutoModelForObjectDetection,
     AutoModelForSemanticSegmentation,
     ImageClassificationPipeline,
     ImageSegmentationPipeline,
+    Pipeline,
     pipeline,
 )
 
 from hf_gpvit.data import read_mask, read_rgb
 from hf_gpvit.data.masks import annotation_ids
-from hf_gpvit.inference import group_heatmaps, overlay_segmentation, side_by_side
+from hf_gpvit.inference import detect, group_heatmaps, overlay_objects, overlay_segmentation, side_by_side
 
 
 HEIGHT = 224
@@ -60,14 +64,46 @@ def draw_classification(
     return {f"{truth}: predicted {best['label']}, {best['score']:.0%}": image}
 
 
+class Truth(NamedTuple):
+    """The truth of a picture: boxes (N, 4), class ids (N,), and COCO's RLE of masks where there are."""
+
+    boxes: torch.Tensor
+    class_labels: torch.Tensor
+    masks: list[dict] | None
+
+
+def draw_detection(predict: Pipeline, image: Image.Image, truth: Truth) -> dict[str, Image.Image]:
+    """Boxes, and masks where there are, at the size at which they are shown."""
+    found = detect(predict.model, predict.image_processor, image).shown()
+    scale, names = HEIGHT / image.height, predict.model.config.id2label
+    return {
+        "image": image,
+        "truth": overlay_objects(image, truth, names, scale=scale),
+        "prediction": overlay_objects(image, found, names, scale=scale),
+    }
+
+
+def truth_of(sample: dict[str, Any], samples: Path, label2id: dict[str, int]) -> Path | Truth | str:
+    """A sample's truth as it is drawn: the file of an annotation, objects, or a class."""
+    if "annotation" in sample:
+        return samples / sample["annotation"]
+    if "boxes" in sample:
+        labels = [label2id[label] for label in sample["labels"]]
+        boxes = torch.tensor(sample["boxes"], dtype=torch.float32).reshape(-1, 4)
+        return Truth(boxes, torch.tensor(labels, dtype=torch.int64), sample.get("masks"))
+    return sample["label"]
+
+
 # By the end of the architecture's name: what loads the model, its pipeline, and what draws a sample.
 TASKS = {
     "ForImageClassification": (AutoModelForImageClassification, "image-classification", draw_classification),
     "ForSemanticSegmentation": (AutoModelForSemanticSegmentation, "image-segmentation", draw_segmentation),
+    "ForObjectDetection": (AutoModelForObjectDetection, "object-detection", draw_detection),
+    "ForInstanceSegmentation": (AutoModelForInstanceSegmentation, "image-segmentation", draw_detection),
 }
 
 
-def draw_groups(predict: ImageClassificationPipeline | ImageSegmentationPipeline, image: Image.Image) -> dict:
+def draw_groups(predict: Pipeline, image: Image.Image) -> dict[str, Image.Image]:
     """Heatmaps by title; none for a model without GP Blocks."""
     if not hasattr(predict.model, "group_maps"):
         return {}
@@ -93,7 +129,7 @@ def main() -> None:
     panels = {}
     for number, sample in enumerate(samples, start=1):
         image = read_rgb(folder / "samples" / sample["image"])
-        truth = folder / "samples" / sample["annotation"] if "annotation" in sample else sample["label"]
+        truth = truth_of(sample, folder / "samples", predict.model.config.label2id)
         row = draw(predict, image, truth) | draw_groups(predict, image)
         panels |= {f"{number}: {title}": panel for title, panel in row.items()}
     side_by_side(panels, columns=len(panels) // len(samples), height=HEIGHT).save(folder / "picture.png")

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-gpvit authors
 # SPDX-License-Identifier: Apache-2.0
-"""Trains the classification recipe of a YAML file in this process, in ways that no recipe has.
+"""Trains the recipe of a YAML file in this process, in ways that no recipe has.
 
     python run_recipe.py recipe.yaml [frozen] [fsdp2]
 
@@ -15,7 +15,9 @@ from accelerate import DistributedType, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import FullyShardedDataParallelPlugin
 
-from hf_gpvit.training import ClassificationRecipe, engine, load_recipe, train
+from hf_gpvit.tasks import find_task
+from hf_gpvit.tasks.recipe import recipe_fields
+from hf_gpvit.training import engine, load_recipe, train
 
 
 def freeze_batch_norm() -> None:
@@ -46,4 +48,4 @@ if __name__ == "__main__":
         freeze_batch_norm()
     if "fsdp2" in ways:
         shard_on_cpu()
-    train(load_recipe(ClassificationRecipe, path))
+    train(load_recipe(find_task(recipe_fields(path)["task"]).recipe_class, path))

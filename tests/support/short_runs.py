@@ -11,7 +11,8 @@ import torch
 from accelerate.state import AcceleratorState
 
 from colored_photos import draw_photos
-from hf_gpvit.training import ClassificationRecipe, engine
+from hf_gpvit.tasks import TASKS
+from hf_gpvit.training import ClassificationRecipe, DetectionRecipe, engine
 
 
 @pytest.fixture(autouse=True)
@@ -41,9 +42,29 @@ def short_run(model: Path, photos: Path, output_dir: Path, **fields) -> Classifi
     )
 
 
-def stop_at(monkeypatch, step, action):
+# Fields of a config with which the tiny classifier becomes a tiny detector.
+SMALL_DETECTOR = {
+    "num_deformable_heads": 4,
+    "spatial_prior_hidden_size": 8,
+    "fpn_hidden_size": 16,
+    "box_hidden_size": 32,
+    "rpn_post_nms_top_n": 50,
+    "box_batch_size_per_image": 32,
+}
+
+
+def short_detection_run(task: str, model: Path, photos: Path, output_dir: Path, **fields) -> DetectionRecipe:
+    """The same of a detector, which begins with a classifier; the picture without an object is left out."""
+    defaults = {"resize_size": [40, 64], "train_sides": [36, 40], "batch_size": 3, "learning_rate": 3e-3}
+    defaults |= {"max_steps": 6, "eval_steps": 3, "logging_steps": 2, "model_fields": SMALL_DETECTOR}
+    return TASKS[task].recipe_class(
+        model=str(model), dataset=str(photos / "detection"), output_dir=str(output_dir), **defaults | fields
+    )
+
+
+def stop_at(monkeypatch, step, action, task="image-classification"):
     """Does `action` after the loss of `step`."""
-    task = engine.TASKS["image-classification"]
+    task = engine.TASKS[task]
     loss, calls = task.loss, []
 
     def acting(*arguments):

@@ -23,6 +23,15 @@ def classification(photos, models, tmp_path):
     )
 
 
+@pytest.fixture(params=["object-detection mask_rcnn", "object-detection retinanet", "instance-segmentation mask_rcnn"])
+def detection(request, photos, models, tmp_path):
+    """A short run of each kind of detectors."""
+    task, detector_type = request.param.split()
+    return short_runs.short_detection_run(
+        task, models / "gpvit", photos, tmp_path / "run", detector_type=detector_type
+    )
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
     """A folder with a tiny classifier of each family."""

@@ -2,12 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models from presets and from pretrained weights of any task, for the classes at hand."""
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from families import GPVIT, HRVIT
+from hf_gpvit.models.configuration_gpvit_detection import GPViTDetectionConfig
+from hf_gpvit.models.modeling_gpvit_detection import GPViTForInstanceSegmentation, GPViTForObjectDetection
 from hf_gpvit.training import build_model
+from hf_gpvit.training.building import check_fields
+from small_detectors import KINDS, small_detector
 
 
 CLASSIFICATION, SEGMENTATION = "image-classification", "semantic-segmentation"
@@ -172,3 +179,105 @@ def test_folder_without_a_model(tmp_path):
 def test_unknown_task(family, task):
     with pytest.raises(ValueError, match=f"one of image-classification, .*, got {task!r}"):
         build_model(nano(family), task, NAMES)
+
+
+# --- detectors
+
+DETECTION, INSTANCES = "object-detection", "instance-segmentation"
+DETECTORS = [(DETECTION, "mask_rcnn"), (DETECTION, "retinanet"), (INSTANCES, "mask_rcnn")]
+
+
+@pytest.fixture(scope="module")
+def trunk(tmp_path_factory):
+    """A folder of a classifier with 5 classes."""
+    folder = tmp_path_factory.mktemp("trunk")
+    GPVIT.classifier_class(GPVIT.config()).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("task", "detector_type"), DETECTORS)
+def test_detector_of_a_preset(task, detector_type):
+    model = build_model("gpvit-nano", task, NAMES, detector_type=detector_type)
+    assert type(model) is (GPViTForInstanceSegmentation if task == INSTANCES else GPViTForObjectDetection)
+    assert_names(model.config, NAMES)
+    expected = GPViTDetectionConfig.from_preset("gpvit-nano", detector_type=detector_type, num_labels=3)
+    assert shapes(model) == shapes(type(model)(expected))
+    assert model.config.fpn_hidden_size == expected.fpn_hidden_size
+
+
+@pytest.mark.parametrize(("task", "detector_type"), DETECTORS)
+def test_detector_of_a_classifier(trunk, task, detector_type):
+    fields = {"num_deformable_heads": 4, "fpn_hidden_size": 16, "detector_type": detector_type}
+    model = build_model(str(trunk), task, NAMES, **fields)
+    assert_names(model.config, NAMES)
+    assert (model.config.fpn_hidden_size, model.config.detector_type) == (16, detector_type)
+    weights = load_file(trunk / "model.safetensors")
+    kept = {f"backbone.{name}": value for name, value in weights.items() if f"backbone.{name}" in model.state_dict()}
+    assert len(kept) > 0.9 * len(weights)
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in kept.items())
+
+
+@pytest.mark.parametrize("names", [NAMES, list("abcde")], ids=["fewer classes", "as many classes"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_detector_of_a_detector(tmp_path, kind, names):
+    """What has outputs of each class begins anew where there are others, and nothing else."""
+    pretrained = small_detector(kind)
+    task = INSTANCES if kind == "masks" else DETECTION
+    model = build_model(saved(pretrained, tmp_path), task, names)
+    assert_names(model.config, names)
+    expected, state = pretrained.state_dict(), model.state_dict()
+    changed = {name for name in state if state[name].shape != expected[name].shape}
+    assert all(torch.equal(state[name], expected[name]) for name in state.keys() - changed)
+    assert all(name.startswith("detector.") and ("classifier" in name or "deltas" in name) for name in changed)
+    assert bool(changed) == (len(names) != 5)
+
+
+def test_detector_of_another_kind(tmp_path):
+    """Levels of the pyramid that the other kind lacks, and its own heads, begin anew."""
+    pretrained = small_detector("retinanet")
+    model = build_model(saved(pretrained, tmp_path), INSTANCES, NAMES, detector_type="mask_rcnn")
+    state, expected = model.state_dict(), pretrained.state_dict()
+    shared = [name for name in expected if name.startswith("backbone.")]
+    assert all(torch.equal(state[name], expected[name]) for name in shared)
+    assert any("stage1" in name for name in state.keys() - expected.keys())
+
+
+def test_a_trunk_of_which_a_part_is_missing(trunk, tmp_path):
+    """The pyramid begins anew for a classifier, what is the classifier's own must be there."""
+    shutil.copytree(trunk, tmp_path, dirs_exist_ok=True)
+    state = load_file(tmp_path / "model.safetensors")
+    del state["gpvit.layers.0.mlp.fc1.weight"]
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        ValueError, match=r"not all there: 1 are missing, such as backbone\.gpvit\.layers\.0\.mlp\.fc1"
+    ):
+        build_model(str(tmp_path), DETECTION, NAMES, num_deformable_heads=4)
+
+
+def test_a_pyramid_of_which_a_part_is_missing(tmp_path):
+    folder = saved(small_detector("boxes"), tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    del state["backbone.level_embeddings"]
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"not all there: 1 are missing, such as backbone\.level_embeddings"):
+        build_model(folder, DETECTION, NAMES)
+
+
+@pytest.mark.parametrize("task", [DETECTION, INSTANCES])
+def test_there_is_no_such_detector(task, tmp_path):
+    for model in ("hrvit-nano", saved(HRVIT.classifier_class(HRVIT.config()), tmp_path)):
+        with pytest.raises(ValueError, match=f"'{model}' can't be for {task}; presets that can are gpvit-l1, .*nano"):
+            build_model(model, task, NAMES)
+
+
+def test_a_detector_is_no_classifier(tmp_path):
+    folder = saved(small_detector("boxes"), tmp_path)
+    with pytest.raises(ValueError, match="can't be for image-classification; presets that can are gpvit-l1, .*hrvit"):
+        build_model(folder, CLASSIFICATION, NAMES)
+
+
+def test_fields_are_those_of_the_task():
+    check_fields("gpvit-nano", DETECTION, ["detector_type", "mlp_ratio"])
+    for task, field in ((CLASSIFICATION, "detector_type"), (DETECTION, "detector_typ")):
+        with pytest.raises(ValueError, match=f"has no '{field}'"):
+            check_fields("gpvit-nano", task, [field])

@@ -11,16 +11,24 @@ from accelerate.commands.config.config_args import load_config_from_file
 
 from families import FAMILIES
 from hf_gpvit.data import loading
-from hf_gpvit.saved_models import presets
+from hf_gpvit.saved_models import class_for, presets
 from hf_gpvit.tasks import find_task
 from hf_gpvit.tasks.recipe import recipe_fields
-from hf_gpvit.training import ClassificationRecipe, SegmentationRecipe, load_recipe, train
+from hf_gpvit.training import (
+    ClassificationRecipe,
+    DetectionRecipe,
+    InstanceSegmentationRecipe,
+    SegmentationRecipe,
+    load_recipe,
+    train,
+)
 from hf_gpvit.training.run_log import read_log
+from small_detectors import KINDS, SHALLOW, small_detector
 
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FILES = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent.name != "accelerate")
-KINDS = {"ddp": "MULTI_GPU", "multi_node": "MULTI_GPU", "fsdp2": "FSDP", "deepspeed_zero2": "DEEPSPEED"}
+DISTRIBUTED = {"ddp": "MULTI_GPU", "multi_node": "MULTI_GPU", "fsdp2": "FSDP", "deepspeed_zero2": "DEEPSPEED"}
 # What makes a run small; all else is the recipe's. The published sizes of windows and pictures go down together.
 SMALL = {
     "dataset": "shapes",
@@ -37,7 +45,18 @@ SMALL = {
 SMALL_TASK = {
     ClassificationRecipe: {"image_size": 32},
     SegmentationRecipe: {"crop_size": 32, "resize_size": [64, 256]},
+    DetectionRecipe: {"resize_size": [64, 128], "batch_size": 4},
+    InstanceSegmentationRecipe: {"resize_size": [64, 128], "batch_size": 4},
 }
+# Detectors whose recipes train by default: each type, each way of resizing, masks and none.
+QUICK = ("coco/gpvit-l1-mask_rcnn-3x.yaml", "coco/gpvit-l1-retinanet-1x.yaml", "small/shapes-detection.yaml")
+
+
+def trained(path: Path):
+    """A parameter; slow where a quicker recipe of detectors does much the same."""
+    name = path.relative_to(CONFIGS).as_posix()
+    is_detector = recipe_fields(path)["task"] in ("object-detection", "instance-segmentation")
+    return pytest.param(path, id=name, marks=[pytest.mark.slow] if is_detector and name not in QUICK else [])
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +66,8 @@ def segmentors(tmp_path_factory):
         for head in ("segformer", "upernet"):
             config = family.config(decode_head_type=head)
             family.segmentor_class(config).save_pretrained(root / f"{family.name}-{head}")
+    for kind in KINDS:
+        small_detector(kind, **SHALLOW).save_pretrained(root / f"gpvit-{kind}")
     return root
 
 
@@ -60,13 +81,20 @@ def load(path: Path):
     return load_recipe(find_task(recipe_fields(path)["task"]).recipe_class, path)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(CONFIGS).as_posix())
+@pytest.mark.parametrize("path", map(trained, FILES))
 def test_recipe_trains(path, segmentors, tmp_path):
     recipe = load(path)
     fields = SMALL | SMALL_TASK[type(recipe)] | {"output_dir": str(tmp_path / "run")}
+    parts = recipe.gradient_accumulation_steps
+    fields["gradient_accumulation_steps"] = min(parts, fields["batch_size"])
+    if getattr(recipe, "train_sides", None):
+        fields |= {"train_sides": [48, 64], "crop_size": recipe.crop_size and 96}
     if isinstance(recipe, SegmentationRecipe) and recipe.test_window_size:
         fields |= {"test_window_size": 48, "test_window_stride": 36}
     head = getattr(recipe, "decode_head_type", None) or "segformer"
+    if isinstance(recipe, DetectionRecipe):
+        has_masks = isinstance(recipe, InstanceSegmentationRecipe)
+        head = "masks" if has_masks else {"mask_rcnn": "boxes", "retinanet": "retinanet"}[recipe.detector_type]
     family = recipe.model.partition("-")[0]
     fields["model"] = str(segmentors / f"{family}-{head}")
     train(replace(recipe, **fields))
@@ -75,7 +103,8 @@ def test_recipe_trains(path, segmentors, tmp_path):
 
 
 def config_of(recipe):
-    return presets()[recipe.model].from_preset(recipe.model, **recipe.config_fields)
+    model_class = class_for(presets()[recipe.model], find_task(recipe.task).auto_class)
+    return model_class.config_class.from_preset(recipe.model, **recipe.config_fields)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(CONFIGS).as_posix())
@@ -88,6 +117,11 @@ def test_recipe_fits_its_preset(path):
 
 def test_published_recipes_name_their_model():
     for path in FILES:
+        if path.parent.name == "coco":
+            recipe = load(path)
+            schedule = {12: "1x", 36: "3x"}[recipe.num_train_epochs]
+            assert path.stem == f"{recipe.model}-{recipe.detector_type}-{schedule}"
+            assert (recipe.task == "instance-segmentation") == (recipe.detector_type == "mask_rcnn")
         if path.parent.name in ("imagenet1k", "ade20k", "cityscapes"):
             recipe = load(path)
             head = f"-{recipe.decode_head_type}" if path.parent.name != "imagenet1k" else ""
@@ -126,6 +160,33 @@ PUBLISHED = {
 }
 
 
+# Drop path of the detectors by model: Mask R-CNN's 1x and 3x, RetinaNet's 1x and 3x.
+DETECTORS = {
+    "gpvit-l1": (0.1, 0.1, 0.1, 0.1),
+    "gpvit-l2": (0.1, 0.1, 0.1, 0.1),
+    "gpvit-l3": (0.1, 0.2, 0.1, 0.2),
+    "gpvit-l4": (0.2, 0.2, 0.1, 0.2),
+}
+
+
+@pytest.mark.parametrize("model", DETECTORS)
+def test_published_values_of_detectors(model):
+    names = [f"{model}-{kind}-{schedule}" for kind in ("mask_rcnn", "retinanet") for schedule in ("1x", "3x")]
+    recipes = [load(CONFIGS / f"coco/{name}.yaml") for name in names]
+    assert tuple(recipe.drop_path_rate for recipe in recipes) == DETECTORS[model]
+    assert [recipe.max_grad_norm for recipe in recipes] == [0, 0, 35, 35]
+    for recipe in recipes:
+        values = (recipe.batch_size, recipe.learning_rate, recipe.weight_decay, recipe.no_decay)
+        assert values == (16, 2e-4, 0.05, "layer_norms_and_biases")
+        assert (recipe.schedule, recipe.warmup_steps, recipe.warmup_start_ratio) == ("step", 500, 1e-3)
+        assert (recipe.resize_size, recipe.head_learning_rate_factor) == ([800, 1333], 1)
+    for short, long in (recipes[:2], recipes[2:]):
+        assert (short.num_train_epochs, short.milestone_epochs) == (12, [8, 11])
+        assert (short.train_sides, short.zoom_rate, short.crop_size) == (None, 0, None)
+        assert (long.num_train_epochs, long.milestone_epochs) == (36, [27, 33])
+        assert (long.train_sides, long.zoom_rate, long.crop_size) == ([*range(480, 801, 32)], 0.5, 1024)
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_values(name):
     recipe = load(CONFIGS / f"{name}.yaml")
@@ -149,7 +210,7 @@ def test_files_hold_no_field_twice(path):
 @pytest.mark.parametrize("path", sorted((CONFIGS / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
 def test_accelerate_takes_its_settings(path):
     config = load_config_from_file(str(path))
-    assert config.distributed_type.value == KINDS[path.stem]
+    assert config.distributed_type.value == DISTRIBUTED[path.stem]
     assert config.num_processes >= config.num_machines >= 1
 
 

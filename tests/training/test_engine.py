@@ -13,13 +13,20 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from transformers import AutoImageProcessor, AutoModelForImageClassification, AutoModelForSemanticSegmentation
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    AutoModelForSemanticSegmentation,
+    ViTConfig,
+    ViTForImageClassification,
+)
 
 from colored_photos import COLORS
 from families import FAMILIES, GPVIT
+from hf_gpvit.tasks import TASKS
 from hf_gpvit.training import SegmentationRecipe, TrainingStopped, engine, load_recipe, train
 from hf_gpvit.training.run_log import read_log
-from short_runs import ask_to_end, rates_and_norms, stop_at
+from short_runs import ask_to_end, rates_and_norms, short_detection_run, stop_at
 
 
 # what metrics.json says of the figures
@@ -70,6 +77,34 @@ def test_segmentor_from_a_classifier_learns_and_loads(segmentation, models, fami
     metrics = train(replace(segmentation, model=str(models / family.name), **fields))
     assert metrics["mean_iou"] > 0.5  # one class everywhere: 0.25
     assert type(AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "run/last")) is family.segmentor_class
+
+
+@pytest.mark.slow
+def test_detector_from_a_classifier_learns_and_loads(detection, tmp_path):
+    fields = {"max_steps": 200, "eval_steps": 200, "batch_size": 4, "max_grad_norm": 1.0}
+    metrics = train(replace(detection, **fields))
+    main = "segm_map_50" if detection.task == "instance-segmentation" else "map_50"
+    assert metrics[main] > 0.7
+    model = TASKS[detection.task].auto_class.from_pretrained(tmp_path / "run/best")
+    assert model.config.detector_type == detection.detector_type
+    assert model.config.id2label == {0: "blue", 1: "red"}
+    size = AutoImageProcessor.from_pretrained(tmp_path / "run/best").size
+    assert (size.shortest_edge, size.longest_edge) == (40, 64)
+
+
+def test_frozen_batch_norm_stays(classification, models, tmp_path):
+    train(replace(classification, freeze_batch_norm=True, ema_decay=0.5))
+    before, after = weights(models / "gpvit"), weights(tmp_path / "run/last")
+    frozen = [name for name in after if ".batch_norm." in name]
+    assert len(frozen) > 5 and all(torch.equal(before[name], after[name]) for name in frozen)
+    assert not torch.equal(before["gpvit.layers.0.mlp.fc1.weight"], after["gpvit.layers.0.mlp.fc1.weight"])
+
+
+def test_batch_norm_of_other_packages_is_not_frozen(classification, tmp_path):
+    config = ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, image_size=32)
+    ViTForImageClassification(config).save_pretrained(tmp_path / "vit")
+    with pytest.raises(ValueError, match="freeze_batch_norm is for models of this package, but model='.*vit' isn't"):
+        train(replace(classification, model=str(tmp_path / "vit"), freeze_batch_norm=True))
 
 
 def test_what_a_run_leaves(classification, tmp_path):
@@ -143,21 +178,35 @@ def test_averaged_weights_are_saved(classification, tmp_path):
     ids=["", "more", "amid an epoch"],
 )
 def test_a_run_asked_to_end_goes_on_as_if_nothing_had_happened(classification, tmp_path, monkeypatch, fields):
-    recipe = replace(classification, **fields)
+    assert_goes_on(replace(classification, **fields), tmp_path, monkeypatch)
+
+
+def assert_goes_on(recipe, tmp_path, monkeypatch):
+    """That a run of six steps, cut after the fourth and the fifth, ends with the weights of one that wasn't."""
+    parts = recipe.gradient_accumulation_steps
     train(replace(recipe, output_dir=str(tmp_path / "whole")))
     with monkeypatch.context() as patch:
-        stop_at(patch, 4, ask_to_end)
+        stop_at(patch, 4 * parts, ask_to_end, recipe.task)
         with pytest.raises(TrainingStopped, match=r"after step 4 of 6.*step-00000004.*resume"):
             train(recipe)
     # 8 pictures: batches of 2 make step 4 the end of an epoch, so the run is cut once more, after step 5
     with monkeypatch.context() as patch:
-        stop_at(patch, 1, ask_to_end)
+        stop_at(patch, parts, ask_to_end, recipe.task)
         with pytest.raises(TrainingStopped, match=r"after step 5 of 6"):
             train(replace(recipe, resume=True))
     train(replace(recipe, resume=True))
     assert_same_weights(tmp_path / "run/last", tmp_path / "whole/last")
     steps = [record["step"] for record in read_log(tmp_path / "run/log.jsonl") if "loss" in record]
     assert steps == [2, 3, 4, 5, 6]
+
+
+def test_a_detectors_run_goes_on_as_if_nothing_had_happened(photos, models, tmp_path, monkeypatch):
+    """Regions are drawn at random, pictures have different sizes, and labels are lists."""
+    fields = {"ema_decay": 0.9, "num_workers": 1, "freeze_batch_norm": True}
+    fields |= {"drop_path_rate": 0.5, "zoom_rate": 0.5, "crop_size": 40, "photometric_distortion": True}
+    recipe = short_detection_run("instance-segmentation", models / "gpvit", photos, tmp_path / "run", **fields)
+    monkeypatch.setattr(engine, "evaluate_model", lambda *_, **__: {"segm_map": 0.5})
+    assert_goes_on(recipe, tmp_path, monkeypatch)
 
 
 def test_a_finished_run_ends_again(classification, tmp_path):

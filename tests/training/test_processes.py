@@ -56,6 +56,24 @@ def test_two_processes_train_as_one(recipe, tmp_path, gradient_accumulation_step
     assert evaluations(two) == evaluations(one)
 
 
+# All anchors and regions take part: none is drawn, which each process would do by random numbers of its own.
+NO_DRAWING = {"rpn_batch_size_per_image": 2**16, "box_batch_size_per_image": 2**16}
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_detectors_train_on_the_average_of_the_losses_of_their_processes(detection, tmp_path, precision):
+    """Each loss is divided by what there is in the pictures of a process, as if they were the parts of a batch."""
+    fields = {"batch_size": 4, "max_steps": 10, "logging_steps": 1, "freeze_batch_norm": True, "learning_rate": 1e-3}
+    fields |= {"model_fields": detection.model_fields | NO_DRAWING, "skip_empty": False, "mixed_precision": precision}
+    parts = replace(detection, gradient_accumulation_steps=2, output_dir=str(tmp_path / "parts"), **fields)
+    run(parts, tmp_path / "parts.yaml", 1)
+    run(replace(detection, **fields), tmp_path / "two.yaml", 2)
+    weights = [load_file(tmp_path / name / "last/model.safetensors") for name in ("parts", "run")]
+    tolerance = 1e-4 if precision == "no" else 1e-2
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, atol=tolerance, rtol=tolerance, msg=name)
+
+
 def test_sharded_weights_train_and_load(recipe, tmp_path):
     one = run(recipe, tmp_path / "one.yaml", 1, "frozen")
     sharded = replace(recipe, output_dir=str(tmp_path / "sharded"))

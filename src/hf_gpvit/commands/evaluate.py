@@ -20,7 +20,7 @@ from ..saved_models import load_image_processor, load_model, task_of
 from ..tasks import TASKS, Task
 from ..training import evaluate_model
 from .ending import ending_errors, say
-from .settings import check_option, settings_of
+from .settings import check_option, check_ranges, settings_of
 
 
 accelerate = import_extra("accelerate")
@@ -36,6 +36,7 @@ def run(options: Namespace, prog: str) -> None:
     Under `accelerate launch` or torchrun all processes share the work, and the first one prints and writes.
     """
     _check(options)
+    check_ranges(options)
     task = TASKS[task_of(options.model)]
     settings = _checked_settings(options, task)
     origin = _noted_origin(Path(options.model))

@@ -12,12 +12,13 @@ from typing import Any
 from ..files import printable
 from ..prediction import predict_pictures
 from .ending import ending_errors, say
-from .settings import settings_of
+from .settings import check_ranges, settings_of
 
 
 @ending_errors()
 def run(options: Namespace, prog: str) -> None:
     """Predicts, prints a table and ends the process: with the exit code 1 where a picture can't be predicted."""
+    check_ranges(options)
     records = predict_pictures(
         options.model,
         options.pictures,

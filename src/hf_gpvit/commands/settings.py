@@ -22,6 +22,13 @@ def settings_of(options: Namespace, task: type[Task]) -> Any:
     return task.settings_class and task.settings_class.of(options)
 
 
+def check_ranges(options: Namespace) -> None:
+    """Raises a ValueError for options that no task would take, before it is known which one it is."""
+    for task in TASKS.values():
+        if task.settings_class:
+            task.settings_class.of(options)
+
+
 def check_option(options: Namespace, name: str, task: type[Task], is_for: Callable[[type[Task]], bool]) -> None:
     """Raises a ValueError unless the option `name`, which is given, is for the task of `options.model`."""
     if not is_for(task):
