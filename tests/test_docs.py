@@ -5,15 +5,19 @@
 import io
 import json
 import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
 from transformers import (
+    AutoImageProcessor,
     AutoModelForImageClassification,
+    AutoModelForObjectDetection,
     AutoModelForSemanticSegmentation,
     SegformerImageProcessor,
     ViTImageProcessor,
@@ -22,11 +26,15 @@ from transformers import (
 import hf_gpvit_cli
 from fake_hub import hub_environment, running_hub
 from families import GPVIT
-from hf_gpvit import GPViTAdapterBackbone, HRViTConfig, HRViTForImageClassification
+from hf_gpvit import GPViTAdapterBackbone, GPViTConfig, GPViTForImageClassification
+from hf_gpvit.commands.train import parse_recipe
 from hf_gpvit.data import image_processor_for, loading
 from hf_gpvit.hub import save_for_hub
+from hf_gpvit.tasks import find_task
+from hf_gpvit.tasks.recipe import recipe_fields
 from official import checkpoint
 from pages import DOCS, python_blocks
+from small_detectors import small_detector
 
 
 def draw_photos(root):
@@ -48,6 +56,21 @@ def draw_scenes(root):
             ImageDraw.Draw(image).ellipse(box, fill=ball)
             image.save(root / folder.format(index))
     (root / "classes.json").write_text(json.dumps(["background", "ball"]))
+
+
+def draw_boxes(root):
+    (root / "train").mkdir(parents=True)
+    images, annotations = [], []
+    for index in range(5):
+        image = Image.new("RGB", (70, 50 + index), "green")
+        ImageDraw.Draw(image).rectangle((5 * index, 10, 5 * index + 29, 39), fill="white")
+        image.save(root / f"train/{index}.jpg")
+        images.append({"id": index, "file_name": f"{index}.jpg", "width": 70, "height": 50 + index})
+        box = {"bbox": [5 * index, 10, 30, 30], "category_id": 1 + index % 2, "iscrowd": 0, "area": 900}
+        annotations.append(box | {"id": index, "image_id": index})
+    categories = [{"id": 1, "name": "ball"}, {"id": 2, "name": "cube"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (root / "train/_annotations.coco.json").write_text(json.dumps(content))
 
 
 def test_fine_tune_on_my_folder(tmp_path, monkeypatch):
@@ -143,7 +166,7 @@ def test_train(tmp_path, monkeypatch):
 
 def test_frameworks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    HRViTForImageClassification(HRViTConfig.from_preset("hrvit-nano")).save_pretrained("my-classifier")
+    GPViTForImageClassification(GPViTConfig.from_preset("gpvit-nano")).save_pretrained("my-classifier")
     namespace = {}
     for code in python_blocks("frameworks.md"):
         exec(compile(code, "page", "exec"), namespace)
@@ -151,6 +174,51 @@ def test_frameworks(tmp_path, monkeypatch):
     pyramid = namespace["detector"].model.backbone.model
     assert all(parameter.grad is not None for parameter in pyramid.parameters())
     assert isinstance(pyramid, GPViTAdapterBackbone)
+
+
+def test_detect_on_my_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = small_detector("boxes", num_labels=3)
+    save_for_hub(model, "runs/boxes/best", image_processor_for(model, 64))
+    Image.fromarray(np.random.RandomState(0).randint(256, size=(50, 70, 3), dtype=np.uint8)).save("photo.jpg")
+    draw_boxes(tmp_path / "my-boxes")
+    small = {"you/boxes": "runs/boxes/best", "threshold=0.5": "threshold=0.1", "_epochs=20": "_epochs=1", "240": "64"}
+    namespace = {}
+    for code in python_blocks("detect-on-my-folder.md"):
+        for written, tried in small.items():
+            code = code.replace(written, tried)
+        exec(compile(code, "page", "exec"), namespace)
+    assert Image.open("found.jpg").size == (70, 50)
+    assert len(namespace["detections"]) == len(namespace["found"]["scores"]) > 0
+    assert namespace["find"](Image.open("photo.jpg"), threshold=0.1)[0]["label"].startswith("LABEL_")
+    trained = AutoModelForObjectDetection.from_pretrained("outputs/my-detector")
+    assert trained.config.id2label == {0: "ball", 1: "cube"}
+    assert AutoImageProcessor.from_pretrained("outputs/my-detector").size["shortest_edge"] == 64
+
+
+def shell_commands():
+    """The lines `hf-gpvit ...` of all pages, by page."""
+    for page in [DOCS.parent / "README.md", *DOCS.glob("*.md")]:
+        blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+        yield from ((page.name, line) for line in lines if line.lstrip().startswith("hf-gpvit "))
+
+
+def test_commands_take_the_arguments_that_pages_give(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my-recipe.yaml").write_text("task: semantic-segmentation\n")
+    found = list(shell_commands())
+    assert len(found) > 20
+    for page, line in found:
+        _, name, *given = shlex.split(line, comments=True)
+        _, parse = hf_gpvit_cli.COMMANDS[name]
+        try:
+            options = parse(given, "hf-gpvit")
+            if name == "train":
+                recipe_class = find_task(options.task or recipe_fields(options.config)["task"]).recipe_class
+                parse_recipe(recipe_class, "", ["--config", options.config, *options.fields], "train")
+        except (SystemExit, ValueError) as error:
+            raise AssertionError(f"{page}: {line}") from error
 
 
 def test_use():

@@ -27,6 +27,7 @@ def test_python_blocks(tmp_path, monkeypatch):
     assert namespace["feature_maps"][1].shape == (1, 64, 8, 8)
     assert len(namespace["classify"]("cat.png")) == 5
     assert type(namespace["model"]).__name__ == "GPViTForSemanticSegmentation"
+    assert namespace["outputs"].pred_boxes.shape == (1, 100, 4)
 
 
 def test_shapes_in_comments():
