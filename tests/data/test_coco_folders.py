@@ -245,15 +245,15 @@ def test_faults(tmp_path, said, kind, message):
         assert sum(len(row["objects"]["bbox"]) for row in rows) == 4
 
 
-def test_boxes_are_cut_and_small_ones_left_out(tmp_path, said):
+def test_boxes_that_training_cuts_or_leaves_out_are_counted(tmp_path, said):
     for name in ("1.jpg", "2.jpg"):
         picture(tmp_path / name)
     coco_file(tmp_path / "a.json", ["1.jpg", "2.jpg"], boxes=[(-4, 3, 10, 8), (5, 5, 0.5, 9), (30, 20, 20.5, 20)])
     dataset, _ = load_folder(tmp_path, "object-detection")
-    assert "has 2 objects with a side of less than a pixel: they are left out" in said.text
-    assert "has 4 boxes that reach out of their pictures: they are cut" in said.text
+    assert "has 2 objects with a side of less than a pixel: they are not learned" in said.text
+    assert "has 4 boxes that reach out of their pictures: for training they are cut" in said.text
     _, objects = ObjectReader(2).read(dataset["test"][0], "row 0")
-    assert objects.boxes.tolist() == [[0, 3, 6, 11], [30, 20, 40, 30]]
+    assert objects.boxes.tolist() == [[-4, 3, 6, 11], [5, 5, 5.5, 14], [30, 20, 50.5, 40]]
 
 
 def test_unreadable_pictures(tmp_path, said):

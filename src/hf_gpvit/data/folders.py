@@ -53,8 +53,8 @@ def load_folder(
 
     Object detection and instance segmentation: files of COCO's (JSON), of YOLO's tools (a text file for each picture)
     or of Pascal VOC (XML), in the layouts that an error shows; `path` may also be a file of COCO's. Splits are told by
-    the names of folders and files, such as `train2017`. Boxes that reach out of their picture are cut when they are
-    read, and objects with a side of less than a pixel left out; warnings count both. VOC's difficult objects become
+    the names of folders and files, such as `train2017`. Boxes that reach out of their picture are cut for training,
+    which leaves out objects with a side of less than a pixel; warnings count both. VOC's difficult objects become
     regions that are neither learned nor counted, as COCO's crowds are.
 
     Args:

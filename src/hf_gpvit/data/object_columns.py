@@ -57,9 +57,8 @@ class ObjectCensus:
             fault = fault_of(item, size, self.num_labels, self.with_masks)
             if fault is not None:
                 self.add_fault(fault[0], f"{name}, object {number}: {fault[1]}")
-            elif is_small(item.box):
-                self.num_small += 1
             else:
+                self.num_small += is_small(item.box)
                 self.num_cut += reaches_out(item.box, size)
                 kept.append(number)
         self.num_kept += len(kept)
@@ -70,7 +69,7 @@ class ObjectCensus:
         return bool(self._counts)
 
     def close(self, source: str, skip_corrupt: bool) -> None:
-        """Warns of what is left out or cut.
+        """Warns of what is left out, not learned, or cut.
 
         Raises:
             ValueError: There are faults, and `skip_corrupt` is false.
@@ -84,10 +83,10 @@ class ObjectCensus:
             logger.warning(f"{source} has what can't be used; it is left out.\n{self._table()}")
         if self.num_small:
             logger.warning(
-                f"{source} has {self.num_small} objects with a side of less than a pixel: they are left out."
+                f"{source} has {self.num_small} objects with a side of less than a pixel: they are not learned."
             )
         if self.num_cut:
-            logger.warning(f"{source} has {self.num_cut} boxes that reach out of their pictures: they are cut.")
+            logger.warning(f"{source} has {self.num_cut} boxes that reach out of their pictures: for training they are cut.")
 
     def _table(self) -> str:
         """A line for each kind: how many there are, and the first of them."""

@@ -31,7 +31,7 @@ class Objects(NamedTuple):
     """What there is in a picture, in pixels of the upright picture.
 
     Attributes:
-        boxes: (N, 4) float32 x1, y1, x2, y2, within the picture.
+        boxes: (N, 4) float32 x1, y1, x2, y2, which may reach out of the picture.
         class_labels: (N,) int64.
         areas: (N,) float32, of the objects where the dataset says it, else of the masks or boxes.
         iscrowd: (N,) bool, regions of many objects: not learned, ignored as COCO does in evaluation.
@@ -70,7 +70,7 @@ class ObjectReader(RowReader):
 
     `objects` is a dict of lists: `bbox` (x, y, width, height in pixels of the upright picture), `category` (class
     ids), and where there are `area`, `iscrowd` (0 or 1) and `segmentation` (polygons or RLE in COCO's format, or JSON
-    text of these). Boxes are cut at the edges of the picture, and those with a side of less than a pixel left out.
+    text of these). They are as the dataset has them, for evaluation as COCO's; what is learned, the transform cuts.
     Polygons are drawn as COCO's own library draws them.
 
     Args:
@@ -89,21 +89,20 @@ class ObjectReader(RowReader):
         name = picture_name(row["image"], "image", place)
         if row["objects"] is None:
             raise ValueError(f"The {name} has no objects.")
-        kept = []
-        for number, item in enumerate(items_of(row["objects"])):
+        items = list(items_of(row["objects"]))
+        for number, item in enumerate(items):
             fault = fault_of(item, image.size, self.num_labels, self.with_masks)
             if fault is not None:
                 kind, value = fault
                 raise ValueError(f"Object {number} of the {name}: {kind}, {value}.")
-            kept += [] if is_small(item.box) else [item]
         image_id = row.get("image_id")
-        return self._objects(kept, image.size, place if image_id is None else image_id)
+        return self._objects(items, image.size, place if image_id is None else image_id)
 
     def _objects(self, items: list[Item], size: tuple[int, int], image_id: int | str) -> Objects:
         width, height = size
         boxes = torch.tensor([item.box for item in items], dtype=torch.float64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
-        boxes = boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height])).float()
+        boxes = boxes.float()
         areas, masks = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1), None
         if self.with_masks:
             masks = torch.zeros((len(items), height, width), dtype=torch.bool)
@@ -252,6 +251,6 @@ def _parsed(segmentation: Any) -> Any:
 def _box_mask(box: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """All pixels of a box: of a crowd that nobody has outlined."""
     mask = torch.zeros((size[1], size[0]), dtype=torch.bool)
-    left, top, right, bottom = box.round().int().tolist()
+    left, top, right, bottom = box.clamp(min=0).round().int().tolist()
     mask[top:bottom, left:right] = True
     return mask
