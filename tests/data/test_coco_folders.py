@@ -108,6 +108,15 @@ def test_a_file_of_tests_alone(tmp_path):
     assert data.test["image_id"][:] == [10, 11]
 
 
+def test_what_is_trained_on_is_not_read_for_a_test(tmp_path):
+    official(tmp_path)
+    text(tmp_path / "annotations" / "instances_train2017.json", '{"images", "annotations", "categories"')
+    data = load_data(str(tmp_path), "object-detection", train_split=None)
+    assert (data.train, data.test["image_id"][:]) == (None, [10, 11])
+    with pytest.raises(ValueError, match="instances_train2017.json is no JSON"):
+        load_data(str(tmp_path), "object-detection")
+
+
 # --- what they hold
 
 
@@ -178,6 +187,10 @@ def faulty(record, kind):
         first["bbox"] = [1, 2, float("nan"), 4]
     elif kind == "three numbers":
         first["bbox"] = [1, 2, 3]
+    elif kind == "no list":
+        first["bbox"] = 10**400
+    elif kind == "too large":
+        first["bbox"], first["area"] = [10**400, 1, 1, 1], 10**400
     elif kind == "unknown category":
         first["category_id"] = 2
     elif kind == "unknown picture":
@@ -188,6 +201,8 @@ def faulty(record, kind):
         record["images"][0]["id"] = 1
     elif kind == "other size":
         record["images"][0]["width"] = 80
+    elif kind == "id beyond numbers":
+        record["images"][0]["id"] = 2**63
     elif kind == "no id":
         record["images"][0]["id"] = [0]
 
@@ -197,13 +212,16 @@ def faulty(record, kind):
     [
         ("empty", r"1 x box that is empty: 1.jpg, object 0: \[4, 3, 0, 8\]"),
         ("outside", r"1 x box outside of its picture: 1.jpg, object 0: \[40, 3, 5, 5\] in 40x30"),
-        ("not finite", r"1 x box that isn't four finite numbers: 1.jpg, object 0: \[1, 2, nan, 4\]"),
-        ("three numbers", r"four finite numbers: 1.jpg, object 0: \[1, 2, 3\]"),
+        ("not finite", r"1 x box that isn't four numbers: 1.jpg, object 0: \[1, 2, nan, 4\]"),
+        ("three numbers", r"four numbers: 1.jpg, object 0: \[1, 2, 3\]"),
         ("unknown category", "1 x category without a name: a.json, annotation 0: category_id 2"),
         ("unknown picture", "1 x annotation of an unknown picture: a.json, annotation 0: image_id 99"),
         ("no file", "1 x picture without a file: a.json: 9.jpg"),
         ("other size", "1 x picture of another size .*1.jpg: 80x30, but the upright picture has 40x30"),
         ("two of one id", "picture id that is there twice: 1: 1.jpg and 2.jpg"),
+        ("no list", "four numbers: 1.jpg, object 0: 1000000"),
+        ("too large", r"four numbers: 1.jpg, object 0: \[1000000"),
+        ("id beyond numbers", "1 x picture without id or file_name: images, entry 0"),
         ("no id", "1 x picture without id or file_name: images, entry 0"),
     ],
 )
@@ -220,7 +238,7 @@ def test_faults(tmp_path, said, kind, message):
     dataset, _ = load_folder(tmp_path, "object-detection", skip_corrupt=True)
     assert "it is left out.\n    1 x" in said.text
     rows = [*dataset["train"], *dataset["test"]]
-    lost_picture = kind in ("no file", "two of one id", "other size", "no id")
+    lost_picture = kind in ("no file", "two of one id", "other size", "id beyond numbers", "no id")
     # nobody knows whose objects those of an id are that two pictures have
     assert len(rows) == (2 if kind == "two of one id" else 3 if lost_picture else 4)
     if not lost_picture:

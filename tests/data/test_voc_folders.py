@@ -100,7 +100,7 @@ def test_masks_are_needed_for_instances(tmp_path):
         ("other size", "picture of another size .*b.jpg: 80x30, but the upright picture has 40x30"),
         ("broken", "XML file that can't be read: .*b.xml is no XML"),
         ("entities", "XML file that can't be read: .*b.xml is no file of labels: .* or a DOCTYPE"),
-        ("no number", "box that isn't four finite numbers: b.jpg, object 0"),
+        ("no number", "box that isn't four numbers: b.jpg, object 0"),
         ("empty", r"box that is empty: b.jpg, object 0: \[8, 3, 0, 8\]"),
         ("outside", "box outside of its picture: b.jpg, object 0"),
     ],

@@ -15,30 +15,33 @@ from ..files import is_unicode, one_line, printable
 from .layouts import layout_error, some
 from .object_columns import ObjectCensus
 from .object_folders import AnnotatedPicture, ObjectSource, chosen_parts, split_in, split_word
-from .objects import Item
+from .objects import Item, is_number
 
 
 logger = logging.get_logger(__name__)
 
 # Of COCO's own files those of objects, rather than of keypoints or stuff.
 PREFERRED = "instances"
+MAX_ID = 2**63
 _NOTHING_ABOVE = (None, "", "none")
 _SECTIONS = ("images", "annotations", "categories")
 
 
-def find_coco(root: Path, pictures: Sequence[Path], others: Sequence[Path]) -> "CocoSource | None":
+def find_coco(
+    root: Path, pictures: Sequence[Path], others: Sequence[Path], with_train: bool = True
+) -> "CocoSource | None":
     """What a folder with these pictures and other files holds; None without files of COCO's."""
     files = [file for file in others if is_coco(file)]
-    return coco_source(root, files, pictures) if files else None
+    return coco_source(root, files, pictures, with_train) if files else None
 
 
-def coco_source(root: Path, files: Sequence[Path], pictures: Sequence[Path]) -> "CocoSource":
+def coco_source(root: Path, files: Sequence[Path], pictures: Sequence[Path], with_train: bool = True) -> "CocoSource":
     """What these files of COCO's say of pictures in a folder; a ValueError where there are several of a split."""
     found: dict[str | None, list[Path]] = {}
     for file in files:
         found.setdefault(_word(file.relative_to(root)), []).append(file)
     parts = {}
-    for split, candidates in chosen_parts(root, found).items():
+    for split, candidates in chosen_parts(root, found, with_train).items():
         preferred = [file for file in candidates if file.name.startswith(PREFERRED)] or candidates
         if len(preferred) > 1:
             names = some(file.relative_to(root) for file in preferred)
@@ -58,7 +61,7 @@ class CocoPicture(AnnotatedPicture):
     def items(self, size: tuple[int, int], census: ObjectCensus) -> list[Item] | None:
         if all(self.own_size) and self.own_size != size:
             own = "x".join(map(str, self.own_size))
-            name = f"{printable(self.file)}: {own}, but the upright picture has {size[0]}x{size[1]}"
+            name = f"{self.file}: {own}, but the upright picture has {size[0]}x{size[1]}"
             return census.add_fault("picture of another size than its file says", name)
         return self._items
 
@@ -107,21 +110,22 @@ class CocoSource(ObjectSource):
         items: dict[Any, list[Item]] = {image_id: [] for image_id in images}
         classes = {index: place for place, index in enumerate(self.category_ids)}
         for number, annotation in enumerate(record["annotations"]):
-            place = f"{printable(file.name)}, annotation {number}"
             image_id, category_id = _id(annotation, "image_id"), _id(annotation, "category_id")
             if image_id in twice:
                 continue
             if image_id not in items:
-                census.add_fault("annotation of an unknown picture", f"{place}: image_id {image_id!r:.80}")
+                kind = "annotation of an unknown picture"
+                census.add_fault(kind, f"{file.name}, annotation {number}: image_id {image_id!r:.80}")
             elif category_id not in classes:
-                census.add_fault("category without a name", f"{place}: category_id {category_id!r:.80}")
+                kind = "category without a name"
+                census.add_fault(kind, f"{file.name}, annotation {number}: category_id {category_id!r:.80}")
             else:
                 items[image_id].append(_item(annotation, classes[category_id], census.with_masks))
         places = _places(self.root, file, self.pictures, [image["file_name"] for image in images.values()])
         found = []
         for (image_id, image), place in zip(images.items(), places, strict=True):
             if place is None:
-                census.add_fault("picture without a file", f"{printable(file.name)}: {printable(image['file_name'])}")
+                census.add_fault("picture without a file", f"{file.name}: {image['file_name']}")
             else:
                 found.append(CocoPicture(place, image, items[image_id]))
         return found
@@ -137,7 +141,7 @@ class CocoSource(ObjectSource):
                 census.add_fault("picture without id or file_name", f"images, entry {number}: {image!r:.80}")
             elif image_id in images:
                 example = f"{image_id!r:.80}: {images[image_id]['file_name']} and {name}"
-                census.add_fault("picture id that is there twice", printable(example))
+                census.add_fault("picture id that is there twice", example)
                 twice.add(image_id)
             else:
                 images[image_id] = image
@@ -182,9 +186,10 @@ def _categories(file: Path, record: dict[str, Any]) -> dict[int, str]:
 
 
 def _id(entry: dict[str, Any], field: str) -> int | str | None:
-    """A number or text; None where it says something else."""
+    """A number or text; None where it says something else, or what no dataset can hold."""
     value = entry.get(field)
-    return value if type(value) in (int, str) else None
+    is_id = is_unicode(value) if isinstance(value, str) else type(value) is int and abs(value) < MAX_ID
+    return value if is_id else None
 
 
 def _item(annotation: dict[str, Any], category: int, with_mask: bool) -> Item:
@@ -192,7 +197,7 @@ def _item(annotation: dict[str, Any], category: int, with_mask: bool) -> Item:
     return Item(
         annotation.get("bbox"),
         category,
-        area if isinstance(area, (int, float)) else None,
+        area if is_number(area) else None,
         bool(annotation.get("iscrowd")),
         (with_mask and annotation.get("segmentation")) or None,
     )

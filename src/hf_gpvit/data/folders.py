@@ -73,7 +73,8 @@ def load_folder(
     Returns:
         The splits "train" and "test", and the class names in the order of their ids. The columns are `image` (PIL
         image of any mode) and `label` (class id) for classification, `image` and `annotation` (PIL image of mode L, P
-        or I;16, as large as `image`) for segmentation.
+        or I;16, as large as `image`) for segmentation, `image`, `objects` (dicts of lists, as `ObjectReader` takes
+        them) and `image_id` (that in COCO's file, else a number) for detection.
 
     Raises:
         ValueError: The layout is none of the above or not that of `task`; a class folder is empty; there is only one
@@ -119,8 +120,12 @@ def read_folder(
     class_names: Sequence[str] | None = None,
     default_class_names: Sequence[str] | None = None,
     reduce_labels: bool = False,
+    with_train: bool = True,
 ) -> FolderData:
-    """What `load_folder` loads, and more about it."""
+    """What `load_folder` loads, and more about it.
+
+    Without `with_train`, of detection the part to train on isn't read where there is another one to test on.
+    """
     if task not in (None, *TASKS):
         raise ValueError(f"task must be one of {', '.join(TASKS)} or None, got {task!r}.")
     root = Path(path).expanduser().absolute()
@@ -130,7 +135,7 @@ def read_folder(
         raise ValueError(f"{root} {problem}; expected a folder such as\n\n{EXPECTED}")
     if is_detection:
         names = class_names or default_class_names
-        data = _objects(root, task == "instance-segmentation", skip_corrupt, names)
+        data = _objects(root, task == "instance-segmentation", skip_corrupt, names, with_train)
     else:
         data = _classes_or_masks(root, task, skip_corrupt, class_names, default_class_names, reduce_labels)
     if "train" not in data.parts or "test" in data.parts:
@@ -279,9 +284,11 @@ def _segmentation(
 # --- objects
 
 
-def _objects(root: Path, with_masks: bool, skip_corrupt: bool, wanted_names: Sequence[str] | None) -> FolderData:
+def _objects(
+    root: Path, with_masks: bool, skip_corrupt: bool, wanted_names: Sequence[str] | None, with_train: bool
+) -> FolderData:
     """Pictures and objects by split; classes that are all among `wanted_names` get the ids that they have there."""
-    source = find_objects(root)
+    source = find_objects(root, with_train)
     own_names = source.class_names
     if own_names is None:
         own_names = list(wanted_names or source.guessed_names())
@@ -291,12 +298,13 @@ def _objects(root: Path, with_masks: bool, skip_corrupt: bool, wanted_names: Seq
     census = ObjectCensus(len(own_names), with_masks)
     pictures = {split: source.read(split, census) for split in source.parts}
     features = object_features(names, with_masks, [picture.image_id for part in pictures.values() for picture in part])
-    parts = {
-        split: read_part(part, census, source.root, features, class_ids, skip_corrupt)
-        for split, part in pictures.items()
-    }
+    parts: dict[str, datasets.Dataset] = {}
+    for split, part in pictures.items():
+        num_before = sum(map(len, parts.values()))
+        parts[split] = read_part(part, census, source.root, features, class_ids, skip_corrupt, num_before)
     census.close(str(root), skip_corrupt)
-    _warn_of_unused(source.root, source.used.union(picture.file for part in pictures.values() for picture in part))
+    if with_train:
+        _warn_of_unused(source.root, source.used.union(picture.file for part in pictures.values() for picture in part))
     for split, part in parts.items():
         if not has_objects(part.select_columns("objects")):
             raise layout_error(source.root, f"There are no objects to {split} on.")

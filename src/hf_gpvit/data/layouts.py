@@ -38,8 +38,8 @@ object detection, and instance segmentation where files have masks too:
                 the pictures, or one path/any.json and pictures anywhere in path/
     YOLO        path/data.yaml, path/images/train/1.jpg and path/labels/train/1.txt (or path/train/images/1.jpg and
                 path/train/labels/1.txt), or 1.txt beside 1.jpg
-    Pascal VOC  path/JPEGImages/1.jpg, path/Annotations/1.xml and path/ImageSets/Main/train.txt, or 1.xml beside 1.jpg
-"""
+    Pascal VOC  path/JPEGImages/1.jpg, path/Annotations/1.xml and path/ImageSets/Main/train.txt, or 1.xml
+                beside 1.jpg"""
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,8 @@ def _load_own(
         if "train" in wanted:  # drawing them takes a while
             parts = {"train": load_shapes(**TRAIN_SCENES)} | parts
         return FolderData(parts, list(NAMES[task.target_column]))
-    return read_folder(source, task.name, skip_corrupt, reduce_labels=reduce_labels, **names)
+    options = names | {"reduce_labels": reduce_labels, "with_train": "train" in wanted}
+    return read_folder(source, task.name, skip_corrupt, **options)
 
 
 def _load_with_datasets(source: str, name: str | None, streaming: bool) -> dict:

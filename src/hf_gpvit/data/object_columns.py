@@ -42,7 +42,7 @@ class ObjectCensus:
         self._counts[kind] += 1
         examples = self._examples.setdefault(kind, [])
         if len(examples) < SHOWN:
-            examples.append(example)
+            examples.append(printable(example))
 
     def usable(self, items: Iterable[Item], size: tuple[int, int], name: str) -> list[int]:
         """Places of the objects of a picture that can be used.
@@ -56,7 +56,7 @@ class ObjectCensus:
         for number, item in enumerate(items):
             fault = fault_of(item, size, self.num_labels, self.with_masks)
             if fault is not None:
-                self.add_fault(fault[0], f"{printable(name)}, object {number}: {fault[1]}")
+                self.add_fault(fault[0], f"{name}, object {number}: {fault[1]}")
             elif is_small(item.box):
                 self.num_small += 1
             else:

@@ -71,6 +71,7 @@ def read_part(
     features: datasets.Features,
     class_ids: Sequence[int],
     skip_corrupt: bool,
+    first_id: int = 0,
 ) -> datasets.Dataset:
     """Rows of a split: pictures are opened, and not decoded.
 
@@ -81,6 +82,7 @@ def read_part(
         features: Types of the columns.
         class_ids: What becomes of the source's own class ids 0, 1, ...
         skip_corrupt: Leave pictures that can't be read out, with a warning. Otherwise raise.
+        first_id: Of pictures that their source doesn't number. Default 0.
     """
     columns: dict[str, list] = {field: [] for field in features}
     errors = []
@@ -96,10 +98,10 @@ def read_part(
         if items is None:
             continue
         kept = census.usable(items, size, str(picture.file.relative_to(root)))
+        number = first_id + len(columns["image"])
         columns["image"].append(str(picture.file))
         columns["objects"].append(_row([items[number] for number in kept], class_ids, features["objects"]))
-        if "image_id" in columns:
-            columns["image_id"].append(picture.image_id)
+        columns["image_id"].append(number if picture.image_id is None else picture.image_id)
     if errors:
         logger.warning(f"{len(errors)} of {len(pictures)} samples are left out: {printable(errors[0])}")
     return datasets.Dataset.from_dict(columns, features=features)
@@ -115,11 +117,9 @@ def object_features(class_names: list[str], with_masks: bool, image_ids: Iterabl
     }
     if with_masks:
         fields["segmentation"] = datasets.List(datasets.Value("string"))
-    features = {"image": datasets.Image(), "objects": fields}
-    kinds = set(map(type, image_ids)) - {type(None)}
-    if kinds:
-        features["image_id"] = datasets.Value("int64" if kinds == {int} else "string")
-    return datasets.Features(features)
+    has_text = any(isinstance(image_id, str) for image_id in image_ids)
+    image_id = datasets.Value("string" if has_text else "int64")
+    return datasets.Features({"image": datasets.Image(), "objects": fields, "image_id": image_id})
 
 
 def _row(items: Sequence[Item], class_ids: Sequence[int], fields: dict[str, Any]) -> dict[str, list]:
@@ -148,14 +148,18 @@ def split_in(stem: str) -> str | None:
     return split_word(re.split(r"[\W_]+", stem))
 
 
-def chosen_parts(root: Path, found: dict[str | None, Any]) -> dict[str, Any]:
-    """What to train on and what to test on, of what was found by the words of splits; None is of no split."""
+def chosen_parts(root: Path, found: dict[str | None, Any], with_train: bool = True) -> dict[str, Any]:
+    """What to train on and what to test on, of what was found by the words of splits; None is of no split.
+
+    Without `with_train`, what to train on is left out where there is something to test on.
+    """
     train = [word for word in TRAIN_FOLDERS if word in found]
     if len(train) > 1:
         raise layout_error(root, f"{root} has several parts to train on: {' and '.join(train)}.")
     tests = [word for word in TEST_FOLDERS if word in found]
     parts = {"train": found[train[0]]} if train else {}
-    parts |= {"test": found[tests[0]]} if tests else {}
+    if tests:
+        parts = (parts if with_train else {}) | {"test": found[tests[0]]}
     return parts or {"train": found[None]}
 
 

@@ -15,8 +15,12 @@ from .yolo import find_yolo
 FORMATS = (find_coco, find_voc, find_yolo)
 
 
-def find_objects(path: Path) -> ObjectSource:
+def find_objects(path: Path, with_train: bool = True) -> ObjectSource:
     """The objects of a folder, or of a file of COCO's whose pictures are beside it or beside its folder.
+
+    Args:
+        path: The folder or file.
+        with_train: Whether there must be what to train on even beside a test part. Default True.
 
     Raises:
         ValueError: There are none; the message draws what is expected.
@@ -27,7 +31,7 @@ def find_objects(path: Path) -> ObjectSource:
     pictures, others = tree(path)
     if not pictures:
         raise layout_error(path, f"No pictures in {path}.")
-    source = _found(path, pictures, others)
+    source = _found(path, pictures, others, with_train)
     if source is None:
         raise layout_error(path, f"{path} has no boxes in a format of COCO, YOLO or Pascal VOC.")
     return source
@@ -41,8 +45,9 @@ def holds_objects(path: Path) -> bool:
     return not _has_masks(path) and _found(path, pictures, others) is not None
 
 
-def _found(root: Path, pictures: list[Path], others: list[Path]) -> ObjectSource | None:
-    return next((source for find in FORMATS if (source := find(root, pictures, others)) is not None), None)
+def _found(root: Path, pictures: list[Path], others: list[Path], with_train: bool = True) -> ObjectSource | None:
+    sources = (find(root, pictures, others, with_train) for find in FORMATS)
+    return next((source for source in sources if source is not None), None)
 
 
 def _has_masks(root: Path) -> bool:

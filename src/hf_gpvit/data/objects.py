@@ -20,7 +20,10 @@ from .rows import RowReader
 
 # Smaller ones are left out, as by the official training on COCO.
 LEAST_SIDE = 1
+# Parts of a pixel that boxes may reach out of their picture by rounding alone.
+ROUNDING = 0.05
 LEAST_CORNERS = 3
+MAX_NUMBER = 2**31
 EXPECTED = "dicts of lists: `bbox` (x, y, width, height in pixels) and `category` (class ids)"
 
 
@@ -162,8 +165,8 @@ def fault_of(
         with_masks: Whether it must have a mask.
     """
     box, category = item.box, item.category
-    if box is None or len(box) != 4 or not all(map(_is_finite, box)):
-        return "box that isn't four finite numbers", _shown(box)
+    if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(map(is_number, box)):
+        return "box that isn't four numbers", _shown(box)
     x, y, width, height = box
     if width <= 0 or height <= 0:
         return "box that is empty", _shown(box)
@@ -181,18 +184,19 @@ def is_small(box: Sequence[float]) -> bool:
 
 
 def reaches_out(box: Sequence[float], size: tuple[int, int]) -> bool:
-    """Whether a box isn't within a picture of this width and height."""
+    """Whether a box isn't within a picture of this width and height, and that not by rounding."""
     x, y, width, height = box
-    return x < 0 or y < 0 or x + width > size[0] or y + height > size[1]
+    return min(x, y, size[0] - x - width, size[1] - y - height) < -ROUNDING
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+def is_number(value: Any) -> bool:
+    """Whether it is finite, and as large as numbers of pixels may be."""
+    return isinstance(value, (int, float)) and abs(value) < MAX_NUMBER
 
 
 def _shown(value: Any) -> str:
     """A value of a file on one line: long lists are cut, and numbers have no digits that tell nothing."""
-    if isinstance(value, (list, tuple)) and all(map(_is_finite, value)):
+    if isinstance(value, (list, tuple)) and all(map(is_number, value)):
         value = [float(f"{number:.6g}") for number in value]
         value = [int(number) if number.is_integer() else number for number in value]
     return printable(f"{value!r:.80}")
@@ -209,7 +213,7 @@ def _mask_fault(segmentation: Any, size: tuple[int, int]) -> tuple[str, str] | N
         return None
     for polygon in segmentation if isinstance(segmentation, list) else [segmentation]:
         is_list = isinstance(polygon, (list, tuple))
-        if not is_list or len(polygon) < 2 * LEAST_CORNERS or len(polygon) % 2 or not all(map(_is_finite, polygon)):
+        if not is_list or len(polygon) < 2 * LEAST_CORNERS or len(polygon) % 2 or not all(map(is_number, polygon)):
             return "mask that is no polygon", f"{_shown(polygon)}, expected x1, y1, x2, y2, x3, y3, ..."
     return None
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Objects in the XML files of Pascal VOC: one for each picture."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,22 @@ MAX_BYTES = 2**24
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-def find_voc(root: Path, pictures: Sequence[Path], others: Sequence[Path]) -> "VocSource | None":
+def find_voc(
+    root: Path, pictures: Sequence[Path], others: Sequence[Path], with_train: bool = True
+) -> "VocSource | None":
     """What a folder with these pictures and other files holds; None unless there are XML files of pictures."""
     files = [file for file in others if file.suffix.lower() == ".xml"]
     pictures = in_image_folders(root, pictures)
     pairs = paired(root, pictures, files, LABEL_FOLDERS)
-    return VocSource(root, pictures, files, pairs, others) if pairs else None
+    if not pairs:
+        return None
+    lists = _split_lists(others)
+    if lists:
+        parts = _listed(pictures, pairs, chosen_parts(root, lists, with_train))
+    else:
+        lone = set(files).difference(pairs.values())
+        parts = chosen_parts(root, by_split(root, [*pictures, *sorted(lone)]), with_train)
+    return VocSource(root, parts, pairs, lists.values())
 
 
 class VocPicture(AnnotatedPicture):
@@ -59,7 +69,7 @@ class VocPicture(AnnotatedPicture):
     def items(self, size: tuple[int, int], census: ObjectCensus) -> list[Item] | None:
         own = tuple(_number(self.tree.find("size"), side) for side in ("width", "height"))
         if all(own) and own != size:
-            name = f"{printable(self.file)}: {own[0]:g}x{own[1]:g}, but the upright picture has {size[0]}x{size[1]}"
+            name = f"{self.file}: {own[0]:g}x{own[1]:g}, but the upright picture has {size[0]}x{size[1]}"
             return census.add_fault("picture of another size than its labels say", name)
         items = []
         for number, entry in enumerate(self.tree.iter("object")):
@@ -67,38 +77,24 @@ class VocPicture(AnnotatedPicture):
             if name in self.ids:
                 items.append(_item(entry, self.ids[name]))
             else:
-                where = f"{printable(self.labels)}, object {number}"
+                where = f"{self.labels}, object {number}"
                 census.add_fault("class without a name that is known", f"{where}: {name!r:.80}")
         return items
 
 
 class VocSource(ObjectSource):
-    """A folder of pictures and XML files, and perhaps of lists of splits.
+    """A folder of pictures and XML files.
 
     Args:
         root: The folder.
-        pictures: All pictures in it.
-        files: All XML files in it.
+        parts: By split, its pictures, its XML files without a picture, and names of pictures that are not there.
         pairs: XML files by picture.
-        others: All files that are no pictures.
+        lists: Files that say which pictures are in which split.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        pictures: Sequence[Path],
-        files: Sequence[Path],
-        pairs: dict[Path, Path],
-        others: Sequence[Path],
-    ):
-        self.root, self.pairs = root, pairs
-        self.used = set()
-        lists = _split_lists(others)
-        if lists:
-            self.parts = self._listed(pictures, chosen_parts(root, lists))
-        else:
-            lone = set(files) - set(pairs.values())
-            self.parts = chosen_parts(root, by_split(root, [*pictures, *lone]))
+    def __init__(self, root: Path, parts: dict[str, list[Path | str]], pairs: dict[Path, Path], lists: Iterable[Path]):
+        self.root, self.parts, self.pairs = root, parts, pairs
+        self.used = set(lists)
         self._found = {split: self._find(entries) for split, entries in self.parts.items()}
         pictures, _ = self._found.get("train") or self._found["test"]
         self.class_names = sorted({name for picture in pictures for name in picture.names})
@@ -106,21 +102,14 @@ class VocSource(ObjectSource):
         if wrong or not self.class_names:
             raise layout_error(root, f"The XML files have no objects with names ({some(wrong) or 'none'}).")
 
-    def _listed(self, pictures: Sequence[Path], lists: dict[str, Path]) -> dict[str, list[Path | str]]:
-        """Pictures of each list, or what it says where there is none."""
-        by_stem = {composed(picture.stem): picture for picture in pictures if picture in self.pairs}
-        by_stem = {composed(picture.stem): picture for picture in pictures} | by_stem
-        self.used |= set(lists.values())
-        return {split: [by_stem.get(composed(stem), stem) for stem in _stems(file)] for split, file in lists.items()}
-
     def _find(self, entries: Sequence[Path | str]) -> tuple[list[VocPicture], list[tuple[str, str]]]:
         """The pictures of a split, and kinds and examples of what can't be used."""
         found, faults = [], []
         for entry in entries:
             if isinstance(entry, str) or entry.suffix.lower() == ".xml":
-                faults.append(("picture without a file", printable(entry)))
+                faults.append(("picture without a file", str(entry)))
             elif entry not in self.pairs:
-                faults.append(("picture without an XML file", printable(entry)))
+                faults.append(("picture without an XML file", str(entry)))
             else:
                 picture = VocPicture(entry, self.pairs[entry])
                 self.used.add(picture.labels)
@@ -150,6 +139,12 @@ def _split_lists(others: Sequence[Path]) -> dict[str | None, Path]:
     if trainval is not None and "train" not in found:
         found["train"] = trainval
     return {word: file for word, file in found.items() if word is not None}
+
+
+def _listed(pictures: Sequence[Path], pairs: dict[Path, Path], lists: dict[str, Path]) -> dict[str, list[Path | str]]:
+    """Pictures of each list, or what it says where there is none."""
+    by_stem = {composed(picture.stem): picture for picture in (*pictures, *pairs)}
+    return {split: [by_stem.get(composed(stem), stem) for stem in _stems(file)] for split, file in lists.items()}
 
 
 def _stems(file: Path) -> list[str]:

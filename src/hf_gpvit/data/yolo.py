@@ -24,21 +24,23 @@ LABEL_FOLDERS = ("labels", "label", "annotations", "annotation")
 YAML_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 NAME_FILES = ("classes.txt", "obj.names", "classes.names", "_darknet.labels")
 MAX_BYTES = 2**24
-_LINE = re.compile(r"\d+(\s+[-+.\deE]+){4,}")
+_LINE = re.compile(r"\d{1,9}(\s+[-+.\deE]+){4,}")
 
 
-def find_yolo(root: Path, pictures: Sequence[Path], others: Sequence[Path]) -> "YoloSource | None":
+def find_yolo(
+    root: Path, pictures: Sequence[Path], others: Sequence[Path], with_train: bool = True
+) -> "YoloSource | None":
     """What a folder with these pictures and other files holds; None unless text beside pictures looks like labels."""
     files = [file for file in others if file.suffix.lower() == ".txt" and file.name not in NAME_FILES]
     pictures = in_image_folders(root, pictures)
     pairs = paired(root, pictures, files, LABEL_FOLDERS)
-    filled = (file for file in pairs.values() if file.stat().st_size)
-    names_file = _names_file(root, others)
-    first = next(filled, None)
-    if first is None if names_file is not None and pairs else first is None or not _looks_like_labels(first):
+    filled = next((file for file in pairs.values() if file.stat().st_size), None)
+    if filled is None or not _looks_like_labels(filled):
         return None
+    names_file = _names_file(root, others)
     lone = [file for file in set(files).difference(pairs.values()) if _looks_like_labels(file)]
-    return YoloSource(root, [*pictures, *sorted(lone)], pairs, names_file)
+    parts = chosen_parts(root, by_split(root, [*pictures, *sorted(lone)]), with_train)
+    return YoloSource(root, parts, pairs, names_file)
 
 
 class YoloPicture(AnnotatedPicture):
@@ -54,7 +56,7 @@ class YoloPicture(AnnotatedPicture):
             try:
                 items.append(_item(line, size))
             except ValueError as error:
-                census.add_fault("line that is no label", f"{printable(self.labels)}, line {number}: {error}")
+                census.add_fault("line that is no label", f"{self.labels}, line {number}: {error}")
         return items
 
 
@@ -63,21 +65,20 @@ class YoloSource(ObjectSource):
 
     Args:
         root: The folder.
-        files: All pictures in it, and labels without a picture.
+        parts: By split, its pictures and its labels without a picture.
         pairs: Labels by picture.
         names_file: Where the names of the classes are. None: nowhere.
     """
 
-    def __init__(self, root: Path, files: Sequence[Path], pairs: dict[Path, Path], names_file: Path | None):
-        self.root, self.pairs = root, pairs
-        self.parts = chosen_parts(root, by_split(root, files))
+    def __init__(self, root: Path, parts: dict[str, list[Path]], pairs: dict[Path, Path], names_file: Path | None):
+        self.root, self.parts, self.pairs = root, parts, pairs
         self.class_names = None if names_file is None else _read_names(names_file)
         self.used = {names_file} if names_file is not None else set()
 
     def read(self, split: str, census: ObjectCensus) -> list[YoloPicture]:
         lone = {file for file in self.parts[split] if file.suffix.lower() == ".txt"}
         for file in sorted(lone):
-            census.add_fault("picture without a file", printable(file))
+            census.add_fault("picture without a file", str(file))
         self.used |= lone
         files = [file for file in self.parts[split] if file not in lone]
         labels = [self.pairs.get(file) for file in files]
@@ -92,12 +93,12 @@ class YoloSource(ObjectSource):
         counts = Counter(
             int(line.split()[0]) for file in set(self.pairs.values()) for line in _lines(file) if _LINE.match(line)
         )
-        missing = sorted(set(range(max(counts, default=0) + 1)) - counts.keys())
-        if missing:
+        gap = next(((place, index) for place, index in enumerate(sorted(counts)) if place != index), None)
+        if gap is not None:
             raise ValueError(
-                f"Nothing says which classes there are, so the ids in the labels must be 0, 1, ... without gaps; "
-                f"{some(missing)} are missing below {max(counts, default=0)}. Name all classes in data.yaml, such as "
-                "names: [cat, dog], in classes.txt, or as class_names."
+                f"Nothing says which classes there are, so the ids in the labels must be 0, 1, ... without gaps, but "
+                f"there is {gap[1]} and no {gap[0]}. Name all classes in data.yaml, such as names: [cat, dog], in "
+                "classes.txt, or as class_names."
             )
         table = ", ".join(f"{index} ({counts[index]} objects)" for index in sorted(counts))
         logger.warning(
@@ -142,7 +143,7 @@ def _item(line: str, size: tuple[int, int]) -> Item:
 
 
 def _rounded(numbers: Sequence[float]) -> list[float]:
-    """Without what labels of six digits can't say, so that boxes up to the edge don't reach out of it."""
+    """Without digits that labels of six can't tell, so that whole pixels stay so."""
     return [round(number, 2) for number in numbers]
 
 
