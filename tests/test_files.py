@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_gpvit.files import atomic_folder, check_replaceable, one_line, printable, read_json, write_metrics
+from hf_gpvit.files import atomic_folder, check_replaceable, json_lines, one_line, printable, read_json, write_metrics
 
 
 def write(folder, text="new"):
@@ -320,3 +320,13 @@ def test_json_that_readers_take_differently(text, message, tmp_path):
 def test_metrics_can_be_read_again(tmp_path):
     write_metrics(tmp_path / "a.json", {"a": 0.5, "b": float("nan"), "dataset": "d"})
     assert read_json(tmp_path / "a.json") == {"a": 0.5, "b": None, "dataset": "d"}
+
+
+def test_lines_of_json():
+    """A list whatever is in it; numbers that JSON has no word for are refused."""
+    values = [{"name": "Å\n"}, [0.1], None]
+    text = json_lines(iter(values))
+    assert json.loads(text) == values and len(text.splitlines()) == 3
+    assert json.loads(json_lines([])) == []
+    with pytest.raises(ValueError, match="JSON compliant"):
+        json_lines([math.nan])

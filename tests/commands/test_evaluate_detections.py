@@ -3,11 +3,14 @@
 """What `hf-gpvit evaluate` prints and writes of a detector, and which options it refuses."""
 
 import json
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import config
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -16,7 +19,6 @@ import hf_gpvit_cli
 from hf_gpvit.commands import evaluate as command
 from hf_gpvit.commands.evaluate import metrics_table
 from hf_gpvit.data import image_processor_for
-from hf_gpvit.data.loading import LoadedData
 from hf_gpvit.inference.detection import Detected
 from hf_gpvit.inference.rle import encode_mask
 from hf_gpvit.tasks import detection
@@ -24,7 +26,7 @@ from small_detectors import small_detector
 
 
 SIZES = [(60, 40), (50, 70), (30, 30)]
-IDS = [11, 1, 90, 4, 7]
+IDS = [1, 4, 7, 11, 90]
 
 
 def found_in(image):
@@ -41,6 +43,11 @@ def found_in(image):
     return Detected(image, scores, labels, boxes, list(map(encode_mask, masks)))
 
 
+@pytest.fixture(autouse=True)
+def _caches_stay_here(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     saved = {}
@@ -53,26 +60,32 @@ def models(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def data():
-    """Every other object that is found, in pictures with ids of their own."""
-    names = [f"LABEL_{index}" for index in range(len(IDS))]
-    rows = []
+def data(tmp_path_factory):
+    """A folder in COCO's format with every other object that is found, and ids of its own in it; one is a crowd."""
+    root = tmp_path_factory.mktemp("cells")
+    images, annotations = [], []
+    (root / "annotations").mkdir()
+    (root / "val").mkdir()
     for index, size in enumerate(SIZES):
         image = Image.new("RGB", size)
+        image.save(root / "val" / f"{index}.png")
+        images.append({"id": 1000 - index, "file_name": f"{index}.png", "width": size[0], "height": size[1]})
         found = found_in(image)
-        boxes = found.boxes[::2].clone()
-        boxes[:, 2:] -= boxes[:, :2]
-        masks = [json.dumps(mask | {"counts": mask["counts"].decode()}) for mask in found.masks[::2]]
-        objects = {"bbox": boxes.tolist(), "category": found.class_labels[::2].tolist(), "segmentation": masks}
-        rows.append({"image": image, "image_id": 1000 - index, "objects": objects})
-    dataset = Dataset.from_list(rows)
-    return LoadedData(None, dataset, names, {"dataset": "cells", "split": "test"}, IDS)
+        for place in range(0, len(found.scores), 2):
+            left, top, right, bottom = found.boxes[place].tolist()
+            mask = found.masks[place] | {"counts": found.masks[place]["counts"].decode()}
+            annotation = {"id": len(annotations) + 1, "image_id": 1000 - index, "segmentation": mask}
+            annotation |= {"bbox": [left, top, right - left, bottom - top], "iscrowd": int(place == 4)}
+            annotations.append(annotation | {"category_id": IDS[found.class_labels[place]], "area": 100.0})
+    categories = [{"id": number, "name": f"LABEL_{index}"} for index, number in enumerate(IDS)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (root / "annotations" / "instances_val.json").write_text(json.dumps(content))
+    return root
 
 
 @pytest.fixture
-def evaluate(data, monkeypatch, capsys):
+def evaluate(monkeypatch, capsys):
     """The command with these arguments, and what it prints; detections are known beforehand."""
-    monkeypatch.setattr(command, "load_data", lambda *arguments, **options: data)
     monkeypatch.setattr(detection, "detect", lambda model, image_processor, image, settings: found_in(image))
 
     def run(*arguments):
@@ -82,27 +95,11 @@ def evaluate(data, monkeypatch, capsys):
     return run
 
 
-def truth(data):
-    """As COCO has it."""
-    annotations = []
-    for row in data.test:
-        objects = row["objects"]
-        for box, category, mask in zip(*(objects[name] for name in ("bbox", "category", "segmentation")), strict=True):
-            annotation = {"id": len(annotations) + 1, "image_id": row["image_id"], "category_id": IDS[category]}
-            area = {"bbox": box, "area": box[2] * box[3], "iscrowd": 0, "segmentation": json.loads(mask)}
-            annotations.append(annotation | area)
-    coco = COCO()
-    images = [{"id": row["image_id"], "width": row["image"].width, "height": row["image"].height} for row in data.test]
-    coco.dataset = {"images": images, "categories": [{"id": index} for index in IDS], "annotations": annotations}
-    coco.createIndex()
-    return coco
-
-
 @pytest.mark.parametrize("kind", ["boxes", "masks"])
 def test_detections_in_cocos_format(models, data, evaluate, tmp_path, kind):
     """With the dataset's own ids; the official evaluation reads them and finds the same."""
     file, output = tmp_path / "new" / "detections.json", tmp_path / "metrics.json"
-    printed = evaluate("--model", models[kind], "--dataset", "cells", "--save_json", file, "--output", output)
+    printed = evaluate("--model", models[kind], "--dataset", data, "--save_json", file, "--output", output)
     results = json.loads(file.read_text())
     assert len(results) == sum(width // 10 for width, _ in SIZES)
     assert list(dict.fromkeys(result["image_id"] for result in results)) == [998, 999, 1000]
@@ -110,7 +107,7 @@ def test_detections_in_cocos_format(models, data, evaluate, tmp_path, kind):
     assert {("segmentation" in result) for result in results} == {kind == "masks"}
     metrics = json.loads(output.read_text())
     prefix = "bbox_" if kind == "masks" else ""
-    coco = truth(data)
+    coco = COCO(data / "annotations" / "instances_val.json")
     evaluation = COCOeval(coco, coco.loadRes(str(file)), "bbox")
     evaluation.evaluate()
     evaluation.accumulate()
@@ -124,14 +121,15 @@ def test_detections_in_cocos_format(models, data, evaluate, tmp_path, kind):
 
 
 def test_class_indices_where_there_are_no_ids(models, data, evaluate, tmp_path, monkeypatch):
-    without = LoadedData(None, data.test, data.class_names, data.test_source)
-    monkeypatch.setattr(command, "load_data", lambda *arguments, **options: without)
-    evaluate("--model", models["boxes"], "--dataset", "cells", "--save_json", tmp_path / "detections.json")
+    load_data = command.load_data
+    without = lambda *arguments, **options: replace(load_data(*arguments, **options), category_ids=None)  # noqa: E731
+    monkeypatch.setattr(command, "load_data", without)
+    evaluate("--model", models["boxes"], "--dataset", data, "--save_json", tmp_path / "detections.json")
     results = json.loads((tmp_path / "detections.json").read_text())
     assert {result["category_id"] for result in results} <= set(range(4))
 
 
-def test_windows_are_settings(models, evaluate, monkeypatch):
+def test_windows_are_settings(models, data, evaluate, monkeypatch):
     seen = []
     detect = detection.detect
 
@@ -140,11 +138,11 @@ def test_windows_are_settings(models, evaluate, monkeypatch):
         return detect(model, image_processor, image, settings)
 
     monkeypatch.setattr(detection, "detect", seeing)
-    evaluate("--model", models["boxes"], "--dataset", "cells", "--window_size", 32, "--window_stride", 20)
+    evaluate("--model", models["boxes"], "--dataset", data, "--window_size", 32, "--window_stride", 20)
     assert len(seen) == len(SIZES) and {(each.window_size, each.window_stride) for each in seen} == {(32, 20)}
 
 
-def test_detections_are_there_whole_or_not_at_all(models, evaluate, tmp_path, monkeypatch):
+def test_detections_are_there_whole_or_not_at_all(models, data, evaluate, tmp_path, monkeypatch):
     file = tmp_path / "detections.json"
     file.write_text("former")
 
@@ -153,7 +151,7 @@ def test_detections_are_there_whole_or_not_at_all(models, evaluate, tmp_path, mo
 
     monkeypatch.setattr(detection, "detect", fail)
     with pytest.raises(SystemExit, match="it broke"):
-        evaluate("--model", models["boxes"], "--dataset", "cells", "--save_json", file)
+        evaluate("--model", models["boxes"], "--dataset", data, "--save_json", file)
     assert file.read_text() == "former" and list(tmp_path.iterdir()) == [file]
 
 
@@ -169,11 +167,11 @@ def test_detections_are_there_whole_or_not_at_all(models, evaluate, tmp_path, mo
         (("--save_json", "a.json", "--output", "./a.json"), "--output and --save_json must be two files"),
     ],
 )
-def test_options_that_are_refused(models, evaluate, monkeypatch, options, message):
+def test_options_that_are_refused(models, data, evaluate, monkeypatch, options, message):
     """Before any work."""
     monkeypatch.setattr(command, "load_model", None)
     with pytest.raises(SystemExit, match=message):
-        evaluate("--model", models["boxes"], "--dataset", "cells", *options)
+        evaluate("--model", models["boxes"], "--dataset", data, *options)
 
 
 def test_table():
@@ -186,3 +184,20 @@ def test_table():
         ["class", "mask", "mAP", "box", "mAP"], ["class", "0.2500", "1.0000"], ["a/b", "-", "-"],
     ]  # fmt: skip
     assert len({len(line) for line in lines[4:]}) == 1
+
+
+@pytest.mark.slow
+def test_two_processes(models, data, tmp_path):
+    """Figures and detections are those of one, and only one prints and writes."""
+    outputs = []
+    for count in (1, 2):
+        launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(count)]
+        files = [tmp_path / f"{name}-{count}.json" for name in ("detections", "metrics")]
+        command = [*launch, "--module", "hf_gpvit_cli", "evaluate", "--model", models["masks"], "--dataset", data]
+        command += ["--save_json", files[0], "--output", files[1]]
+        answer = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
+        assert answer.returncode == 0, answer.stderr
+        assert answer.stdout.count("segm_map_50") == 1
+        outputs.append([file.read_text() for file in files])
+    assert outputs[0] == outputs[1]
+    assert len(json.loads(outputs[0][0])) > 10
