@@ -187,6 +187,16 @@ def test_a_table_of_something_else_is_refused(photos):
         predict_pictures("not-looked-at", ["photos"], "mine")
 
 
+def test_pictures_called_as_what_is_written(detectors, photos):
+    for name in ("detections.csv/a.png", "Detections.json/b.png"):
+        (photos / "in" / name).parent.mkdir(parents=True)
+        Image.new("RGB", (40, 40)).save(photos / "in" / name)
+    returned = predict_pictures(detectors["retinanet"][0], ["in"], "out")
+    written = {"predictions.json", "detections.json", "detections.csv"}
+    assert listing(photos / "out") == written | {record["overlay"] for record in returned}
+    assert len(listing(photos / "out")) == 5
+
+
 def test_no_picture_can_be_read(detectors, photos):
     for _ in range(2):
         predict_pictures(detectors["retinanet"][0], ["photos/broken.jpg"], "out")

@@ -111,8 +111,10 @@ def test_two_boxes_of_one_window_are_two_objects():
     assert len(joined(rows, ROW)) == 2
     # people who overlap by most of what both windows see: each is one with itself
     first, second = [10, 20, 118, 100], [82, 20, 200, 100]
-    found = joined(seen([(0, 0.9, first), (0, 0.9, second)], ROW), ROW)
-    assert sorted(box for _, _, box, _ in found) == [first, second]
+    rows = seen([(0, 0.9, first), (0, 0.9, second)], ROW)
+    for order in (rows, rows[::-1], [*rows[:2], *rows[2:][::-1]]):
+        found = joined(order, ROW)
+        assert sorted(box for _, _, box, _ in found) == [first, second]
 
 
 def test_a_sliver_beside_a_fuller_box_goes():
@@ -126,11 +128,25 @@ def test_a_sliver_beside_a_fuller_box_goes():
         assert len(joined([others, row], ROW)) == 2
 
 
-def test_a_worse_box_that_repeats_a_better_one_goes():
-    """Also where what both windows see of them is too different for one object."""
-    windows = [Window(0, 0, 120, 200), Window(10, 0, 220, 200)]
-    first, second = (0, 0, 0.9, [0, 20, 100, 100]), (1, 0, 0.7, [30, 20, 100, 100])
-    assert [row[1] for row in joined([first, second], windows)] == [pytest.approx(0.9)]
+@pytest.mark.parametrize(
+    ("boxes", "origins"),
+    [
+        (([0, 85, 40, 115], [0, 86, 41, 114]), (0, 2)),
+        (([260, 85, 300, 115], [261, 86, 300, 114]), (1, 3)),
+        (([135, 0, 165, 30], [136, 0, 164, 31]), (0, 1)),
+        (([135, 170, 165, 200], [136, 171, 164, 200]), (2, 3)),
+    ],
+)
+def test_the_border_of_the_picture_cuts_nothing(boxes, origins):
+    """What ends there is whole."""
+    rows = [(origin, 0, score, box) for origin, score, box in zip(origins, (0.7, 0.8), boxes, strict=True)]
+    assert joined(rows, GRID) == [(0, pytest.approx(0.8), boxes[1], [1])]
+
+
+def test_two_classes_at_one_place():
+    """Also where each window has seen but one of them."""
+    box = [85, 20, 115, 70]
+    assert [row[0] for row in joined([(0, 0, 0.9, box), (1, 1, 0.8, box)], ROW)] == [0, 1]
 
 
 def test_one_window_changes_nothing():

@@ -10,8 +10,8 @@ import torch
 from ..models.detection_boxes import box_areas, box_ious
 
 
-# Two windows see the same object if, in what both of them see, their boxes have at least this IoU; and of what is left
-# a box repeats a better one of its class beyond this IoU, as in the detectors themselves.
+# Two windows see the same object if, in what both of them see, their boxes have at least this IoU, beyond which
+# detectors themselves take a box for a repetition.
 SAME = 0.5
 # A cut box is a part of a larger one that covers this share of it and scores at least `FULLER` times as much.
 PART, FULLER = 0.8, 0.5
@@ -51,7 +51,10 @@ def join_seams(
     in both, cut in one, or cut in both, when it is longer than the overlap. Two boxes of one window are always two
     objects, since the detector has taken them for two. The object's box is the one of the best window that sees it
     whole; where no window does, the smallest box around all of its parts. Its score is the best one. What is left of
-    a cut object beside a fuller box of its class goes, and so does what repeats a better box from another window.
+    a cut object beside a fuller box of its class goes.
+
+    Non-maximum suppression over all windows has nothing left to do: boxes of two windows intersect within what both
+    see alone, so they agree there at least as much as they overlap.
 
     Args:
         boxes: (N, 4) float32 x1, y1, x2, y2, in pixels of the picture, each within its window.
@@ -64,7 +67,7 @@ def join_seams(
         groups.unite(first, second)
     objects = [_object(group, boxes, scores, labels, origins, windows, size) for group in groups.all()]
     objects.sort(key=lambda item: (-item.joined.score, item.members[0]))
-    return [item.joined for item in _without_repeats(_without_parts(objects))]
+    return [item.joined for item in _without_parts(objects)]
 
 
 class _Groups:
@@ -174,19 +177,6 @@ def _without_parts(objects: list[_Object]) -> list[_Object]:
         return _is_seen_elsewhere(index, fuller & (labels == labels[index]), objects)
 
     return [item for index, item in enumerate(objects) if not (item.is_cut and is_part(index))]
-
-
-def _without_repeats(objects: list[_Object]) -> list[_Object]:
-    """No object that repeats a better one which other windows see; the objects are in order."""
-    if not objects:
-        return []
-    boxes, _, labels = _columns(objects)
-    is_kept = torch.zeros(len(objects), dtype=torch.bool)
-    for index in range(len(objects)):
-        better = is_kept & (labels == labels[index])
-        repeated = better & (box_ious(boxes[index : index + 1], boxes)[0] > SAME)
-        is_kept[index] = not _is_seen_elsewhere(index, repeated, objects)
-    return [objects[index] for index in is_kept.nonzero()[:, 0].tolist()]
 
 
 def _columns(objects: list[_Object]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
