@@ -15,10 +15,11 @@ from run_notebooks import METADATA, run_notebook
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # the figures of each, and the printed results of its models with what they must exceed; guessing gives 0.2 at most
-FIGURES = {"use": 4, "fine_tune": 4, "look_inside": 7}
+FIGURES = {"use": 4, "fine_tune": 4, "look_inside": 7, "detect": 4}
 RESULTS = {
     "use": {r"mean IoU (\S+), accuracy": 0.5, r"accuracy (\S+) ": 0.5},
     "fine_tune": {r"mean IoU of the pretraining (\S+)": 0.4, r"pretrained +accuracy.*step (\S+)": 0.5},
+    "detect": {r"mAP at IoU 0.5 after the last step (\S+)": 0.25, r"through windows (\d+)": 8},
     "look_inside": {r"gpvit-nano: mean IoU (\S+)": 0.4, r"hrvit-nano: mean IoU (\S+)": 0.4},
 }
 MAX_BYTES = 300_000
