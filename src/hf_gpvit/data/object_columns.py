@@ -86,7 +86,9 @@ class ObjectCensus:
                 f"{source} has {self.num_small} objects with a side of less than a pixel: they are not learned."
             )
         if self.num_cut:
-            logger.warning(f"{source} has {self.num_cut} boxes that reach out of their pictures: for training they are cut.")
+            logger.warning(
+                f"{source} has {self.num_cut} boxes that reach out of their pictures: for training they are cut."
+            )
 
     def _table(self) -> str:
         """A line for each kind: how many there are, and the first of them."""
