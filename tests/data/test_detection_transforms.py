@@ -26,6 +26,7 @@ SIZE = (100, 166)
 # Ways of augmentation: the papers' 1x and 3x in an eighth of their size, and large-scale jitter.
 WAYS = {
     "1x": {},
+    "one side": {"train_sides": [80]},
     "3x": {"train_sides": range(60, 101, 4), "zoom_rate": 0.5, "crop_size": 128},
     "jitter": {"scale_range": (0.1, 2.0), "crop_size": 128},
 }

@@ -66,12 +66,13 @@ class DetectionTransform:
         flip: float = 0.5,
     ):
         check_range("resize_size", resize_size)
-        check_range("train_sides", sorted(train_sides or resize_size))
+        sides = tuple(train_sides or resize_size[:1])
+        check_range("train_sides", (min(sides), max(sides)))
         check_range("crop_size", (crop_size or 1, crop_size or 1))
         check_probability("zoom_rate", zoom_rate)
         check_probability("flip", flip)
         if scale_range is None:
-            resize = _resize(*resize_size, train_sides or resize_size[:1], zoom_rate)
+            resize = _resize(*resize_size, sides, zoom_rate)
         elif crop_size is None:
             raise ValueError(f"scale_range needs a crop_size, got scale_range={tuple(scale_range)} alone.")
         else:
