@@ -66,7 +66,8 @@ class DetectionTransform:
         flip: float = 0.5,
     ):
         check_range("resize_size", resize_size)
-        check_range("train_sides", sorted(train_sides or resize_size))
+        sides = train_sides or resize_size
+        check_range("train_sides", (min(sides), max(sides)))
         check_range("crop_size", (crop_size or 1, crop_size or 1))
         check_probability("zoom_rate", zoom_rate)
         check_probability("flip", flip)
