@@ -110,6 +110,10 @@ def test_boxes_and_masks_stay_on_their_objects(way):
     assert num_seen > 20
 
 
+def test_one_side_to_train_at():
+    DetectionTransform(PROCESSOR, SIZE, train_sides=[60])
+
+
 def test_sizes_of_training():
     """One of the shorter sides, the longer one limited; parts of a picture become as large as the whole."""
     image, target = scene(240, 320, [[100, 100, 200, 200]])
