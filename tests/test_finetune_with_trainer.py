@@ -64,6 +64,7 @@ def test_finetuning_with_workers_that_are_spawned(pictures, tmp_path):
     finetune(pictures, tmp_path / "model", *options, start=("-c", SPAWNED))
 
 
+@pytest.mark.slow
 def test_finetuning_keeps_pretrained_weights_at_another_size(pictures, tmp_path):
     """Only the classifier starts anew; with a learning rate of zero the trunk is what it was."""
     pretrained = GPViTForImageClassification(GPViTConfig.from_preset("gpvit-nano", num_labels=7))

@@ -122,7 +122,7 @@ def test_tasks():
 
 def test_segmentation_options_are_the_settings():
     parser = ArgumentParser()
-    arguments.add_segmentation_arguments(parser)
+    arguments.add_window_arguments(parser)
     options = parser.parse_args([])
     assert [*vars(options)] == [field.name for field in fields(SegmentationSettings)]
     assert SegmentationSettings.of(options) == SegmentationSettings()

@@ -125,7 +125,7 @@ def private_names(tree):
         elif isinstance(node, ast.ImportFrom) and not node.level:
             yield from (f"{node.module}.{alias.name}" for alias in node.names if is_private(node.module, alias.name))
         elif isinstance(node, ast.Call) and getattr(node.func, "id", None) in ("private", "import_extra"):
-            parts = [constants.get(getattr(part, "id", None)) or part.value for part in node.args[:2]]
+            parts = [constants.get(getattr(part, "id", None)) or getattr(part, "value", "") for part in node.args[:2]]
             module, name = parts if node.func.id == "private" else (parts[0], "")
             imported.add(name)
             if node.func.id == "private" or is_private(module, name):

@@ -3,6 +3,7 @@
 """torch.compile without graph breaks, and without a recompilation for every new size."""
 
 import pickle
+from functools import partial
 
 import pytest
 import torch
@@ -12,17 +13,13 @@ from model_outputs import assert_same
 from small_detectors import ALL_KINDS, SHALLOW, assert_alike, random_labels, small_model
 
 
-# The trunk alone is also a part of the others, the heads compile alike, and other tests compile classifiers.
-each_class = pytest.mark.parametrize(
-    "index",
-    [
-        pytest.param(0, id="model", marks=pytest.mark.slow),
-        pytest.param(1, id="backbone"),
-        pytest.param(2, id="classifier", marks=pytest.mark.slow),
-        pytest.param(3, id="segformer", marks=pytest.mark.slow),
-        pytest.param(4, id="upernet"),
-    ],
-)
+def each_class(*default):
+    """Every class of a family, by its place in `family.models()`; those not named are slow."""
+    names = ("model", "backbone", "classifier", "segformer", "upernet")
+    marks = [[] if name in default else [pytest.mark.slow] for name in names]
+    return pytest.mark.parametrize(
+        "index", [pytest.param(index, id=name, marks=marks[index]) for index, name in enumerate(names)]
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -32,40 +29,47 @@ def _fresh_compiler():
     torch._dynamo.reset()
 
 
-def assert_six_sizes_recompile_twice_at_most(model):
+def assert_sizes_recompile(model, sizes, most, compare):
+    """The first graph is static, the next ones are dynamic: in one side, then in both, unless both change at once."""
     counter = CompileCounter()
     compiled = torch.compile(model, fullgraph=True, backend=counter)
-    for size in ((40, 40), (48, 40), (57, 50), (64, 96), (100, 90), (72, 41)):
+    for size in sizes:
         pixel_values = torch.randn(2, 3, *size)
-        assert_same(compiled(pixel_values), model(pixel_values), atol=1e-5, rtol=1e-5)
-    assert counter.frame_count <= 3
+        compare(compiled(pixel_values), model(pixel_values))
+    assert counter.frame_count <= 1 + most
 
 
-@each_class
+assert_close = partial(assert_same, atol=1e-5, rtol=1e-5)
+
+
+# the others are parts of it, or compile alike, and other tests compile classifiers
+@each_class("upernet")
 @torch.no_grad()
-def test_every_class_compiles_and_six_sizes_recompile_twice_at_most(family, index):
-    """Odd and even token grids, padded and whole stems; the first graph is static, the next ones dynamic.
+def test_every_class_compiles_and_other_sizes_recompile_once(family, index):
+    """Odd and even token grids, padded and whole stems.
 
     Grids of one token or one stripe are left out: PyTorch compiles sizes of 0 and 1 apart from all others.
     """
-    assert_six_sizes_recompile_twice_at_most(family.models(**family.shallow)[index])
+    sizes = ((40, 40), (57, 50), (48, 40), (64, 96), (100, 90), (72, 41))
+    assert_sizes_recompile(family.models(**family.shallow)[index], sizes, 1, assert_close)
 
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_deep_models_recompile_twice_at_most(family):
-    assert_six_sizes_recompile_twice_at_most(family.models()[3])
+def test_sides_that_change_in_turn_recompile_deep_models_twice(family):
+    sizes = ((40, 40), (48, 40), (57, 50), (64, 96), (100, 90), (72, 41))
+    assert_sizes_recompile(family.models()[3], sizes, 2, assert_close)
 
 
-@each_class
+@each_class("upernet")
 @torch.no_grad()
 def test_recorded_outputs_compile_at_the_first_call(family, index):
     flags = {"output_hidden_states": True, "output_attentions": True}
     pixel_values = torch.randn(2, 3, 33, 47)
-    for model in (family.models()[index], pickle.loads(pickle.dumps(family.models()[index]))):
-        compiled = torch.compile(model, fullgraph=True, backend="eager")
-        actual = compiled(pixel_values, **flags)
-        assert_same(actual, model(pixel_values, **flags), atol=1e-5, rtol=1e-5)
+    model = family.models(**family.shallow)[index]
+    for each in (model, pickle.loads(pickle.dumps(model))):
+        compiled = torch.compile(each, fullgraph=True, backend="eager")
+        assert_close(compiled(pixel_values, **flags), each(pixel_values, **flags))
 
 
 def test_training_compiles(family):
@@ -101,8 +105,7 @@ def test_inductor(family):
 
 
 @vectorized
-@pytest.mark.slow
-@each_class
+@each_class()
 @torch.no_grad()
 def test_inductor_on_every_class(family, index):
     model = family.models(**family.shallow)[index]
@@ -123,14 +126,17 @@ each_kind = pytest.mark.parametrize(
 
 @each_kind
 @torch.no_grad()
-def test_detectors_compile_and_other_sizes_recompile_twice_at_most(kind):
+def test_detectors_compile_and_other_sizes_recompile_once(kind):
     """Sizes of which no level is a single row or column."""
-    model, counter = small_model(kind, **SHALLOW), CompileCounter()
-    compiled = torch.compile(model, fullgraph=True, backend=counter)
-    for size in ((136, 136), (140, 136), (150, 200), (200, 129), (256, 192)):
-        pixel_values = torch.randn(2, 3, *size)
-        assert_alike(compiled(pixel_values), model(pixel_values))
-    assert counter.frame_count <= 3
+    sizes = ((136, 136), (150, 200), (140, 136), (200, 129), (256, 192))
+    assert_sizes_recompile(small_model(kind, **SHALLOW), sizes, 1, assert_alike)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_sides_that_change_in_turn_recompile_detectors_twice():
+    sizes = ((136, 136), (140, 136), (150, 200))
+    assert_sizes_recompile(small_model("masks", **SHALLOW), sizes, 2, assert_alike)
 
 
 @torch.no_grad()

@@ -191,13 +191,13 @@ def gradients(case, model, pixel_values):
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(cases(MOSTLY_SMALL_SIDES))
 def test_inference(case):
     check_inference(case)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(cases(MOSTLY_SMALL_SIDES))
 @example(Case("gpvit-l1", kind="segformer", batch_size=1, height=8, width=8))
 @example(Case("gpvit-l1", kind="segformer", batch_size=1, height=8, width=9))
