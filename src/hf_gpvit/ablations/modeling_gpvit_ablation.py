@@ -60,6 +60,7 @@ class GPViTPatchStem(GPViTConvolutionStem):
         size = config.patch_size
         self.stem = nn.Identity()
         self.projection = StridedConv2d(config.num_channels, config.hidden_size, size, stride=size)
+        self.projected = (size, size)
 
 
 STEMS = {"convolution": GPViTConvolutionStem, "patch": GPViTPatchStem}

@@ -148,6 +148,7 @@ class GPViTEmbeddings(nn.Module):
             *(ConvBNReLU(channels, channels, kernel_size=3) for _ in range(config.num_stem_convs)),
         )
         self.projection = StridedConv2d(channels, config.hidden_size, patch_size // 2, stride=patch_size // 2)
+        self.projected = (patch_size // 2, patch_size // 2)  # pixels of the stem that become a token
         self.patch_size = patch_size
         size = config.image_size
         self.grid = token_grid(*((size, size) if isinstance(size, int) else size), patch_size)
@@ -167,7 +168,7 @@ class GPViTEmbeddings(nn.Module):
         pixel_values = channels_last_pixels(pixel_values, self.projection.weight.dtype)
         # The official code pads the stem's activation and not the image, which would change what BatchNorm shifts.
         hidden_states = self.stem(pixel_values).permute(0, 2, 3, 1)
-        hidden_states = Windows(hidden_states.shape[1:3], self.projection.kernel_size).pad(hidden_states)
+        hidden_states = Windows(hidden_states.shape[1:3], self.projected).pad(hidden_states)
         hidden_states = conv_channels_last(self.projection, hidden_states)
         return hidden_states.flatten(1, 2) + self.interpolate_position_embeddings(grid)
 
