@@ -20,6 +20,18 @@ from hf_gpvit.costs import backbone_parameters, count_plain_macs
 COUNTS = json.loads((Path(__file__).parents[1] / "fixtures/ablation_counts.json").read_text(encoding="utf-8"))
 CLASSIFIERS = COUNTS["gpvit"] | COUNTS["hrvit"]
 BUILT = [key for key in CLASSIFIERS if key in variants()]
+# Rows that between them have every part; all together take long.
+QUICK = [
+    "vit-d216-p16",
+    "vit-d216-p16-plain-deit",
+    "vit-d216-p16-segmentation-features-x2",
+    "l1-window-shift",
+    "l1-window-global-without-closing-dwconv",
+    "l1-lepe-conv",
+    "l1-lepe-gp",
+    "l1-propagation-none",
+    "l1-propagation-self-attention-depth1",
+]
 # Of a segmentor with so many classes.
 SEGMENTORS = ("segformer150", "segformer19")
 
@@ -38,12 +50,22 @@ def test_every_variant_of_gpvit_is_there():
     assert set(COUNTS["gpvit"]) <= set(variants())
 
 
+def all_but_quick_are_slow(keys):
+    return [key if key in QUICK else pytest.param(key, marks=pytest.mark.slow) for key in keys]
+
+
 @pytest.mark.parametrize("key", BUILT)
 def test_parameters(key):
     counts = CLASSIFIERS[key]
     with torch.device("meta"):
         assert build_model(key).num_parameters() == counts["params_classifier1000"]
         assert backbone_parameters(variant(key).config()) == counts["params_backbone"]
+
+
+@pytest.mark.parametrize("key", all_but_quick_are_slow(BUILT))
+def test_parameters_of_others(key):
+    counts = CLASSIFIERS[key]
+    with torch.device("meta"):
         for head in SEGMENTORS:
             if f"params_{head}" in counts:
                 assert segmentor(key, head).num_parameters() == counts[f"params_{head}"]
@@ -52,7 +74,7 @@ def test_parameters(key):
             assert model.num_parameters() == counts["params_classifier1000_mean_pooling"]
 
 
-@pytest.mark.parametrize("key", BUILT)
+@pytest.mark.parametrize("key", all_but_quick_are_slow(BUILT))
 def test_multiply_adds_of_classifiers(key):
     with torch.device("meta"):
         model = build_model(key)

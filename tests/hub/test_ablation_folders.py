@@ -29,10 +29,11 @@ CODE = {
     "modeling_gpvit_ablation.py",
     "shortcuts.py",
 }
+# What is saved of each variant, and what loads it.
 KINDS = {
-    "model": "AutoModel",
-    "classifier": "AutoModelForImageClassification",
-    "segmentor": "AutoModelForSemanticSegmentation",
+    "mixed": ("classifier_class", "AutoModelForImageClassification"),
+    "coarse": ("segmentor_class", "AutoModelForSemanticSegmentation"),
+    "plain": ("model_class", "AutoModel"),
 }
 LOAD_ELSEWHERE = (
     without("hf_gpvit")
@@ -58,11 +59,7 @@ torch.save(found, "found.pt")
 @pytest.fixture(scope="module")
 def models():
     torch.manual_seed(0)
-    return {
-        f"{name}-{kind}": awake(getattr(variant, f"{kind}_class")(variant.config()))
-        for name, variant in VARIANTS.items()
-        for kind in KINDS
-    }
+    return {name: awake(getattr(VARIANTS[name], kind)(VARIANTS[name].config())) for name, (kind, _) in KINDS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +88,7 @@ def test_loads_without_package(models, root, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
     pixel_values = torch.randn(2, 3, 64, 75)
     torch.save(pixel_values, root / "pixel_values.pt")
-    names = {name: KINDS[name.rpartition("-")[2]] for name in models}
+    names = {name: auto_class for name, (_, auto_class) in KINDS.items()}
     arguments = [sys.executable, "-c", LOAD_ELSEWHERE, json.dumps(names)]
     subprocess.run(arguments, check=True, cwd=root, stdin=subprocess.DEVNULL)
     found = torch.load(root / "found.pt")
