@@ -16,6 +16,13 @@ from transformers import (
 )
 from transformers.models.auto import modeling_auto
 
+from .ablations.configuration_gpvit_ablation import GPViTAblationConfig
+from .ablations.modeling_gpvit_ablation import (
+    GPViTAblationBackbone,
+    GPViTAblationForImageClassification,
+    GPViTAblationForSemanticSegmentation,
+    GPViTAblationModel,
+)
 from .models.configuration_gpvit import GPViTConfig
 from .models.configuration_gpvit_adapter import GPViTAdapterConfig
 from .models.configuration_gpvit_detection import GPViTDetectionConfig
@@ -55,6 +62,12 @@ MODEL_CLASSES = {
         AutoModelForObjectDetection: GPViTForObjectDetection,
         AutoModelForInstanceSegmentation: GPViTForInstanceSegmentation,
         AutoModelForImageSegmentation: GPViTForInstanceSegmentation,  # the pipeline of that name looks here
+    },
+    GPViTAblationConfig: {
+        AutoModel: GPViTAblationModel,
+        AutoBackbone: GPViTAblationBackbone,
+        AutoModelForImageClassification: GPViTAblationForImageClassification,
+        AutoModelForSemanticSegmentation: GPViTAblationForSemanticSegmentation,
     },
 }
 

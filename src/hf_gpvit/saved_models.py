@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import constants
@@ -17,15 +18,16 @@ from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
-    AutoModel,
     BaseImageProcessor,
     PreTrainedConfig,
     PreTrainedModel,
 )
 
+from .ablations import VARIANTS
 from .data.image_processors import MAX_PIXEL_VALUE, check_image_processor
 from .files import one_line, read_json
 from .inference.segmentation import SegmentationSettings
+from .models.configuration_base import HighResolutionConfig
 from .registration import MODEL_CLASSES
 from .tasks import TASKS, task_called_by
 
@@ -37,9 +39,29 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def presets() -> dict[str, type[PreTrainedConfig]]:
-    """The class of the config by the name of each preset, of classifiers and segmentors."""
-    families = [config_class for config_class, classes in MODEL_CLASSES.items() if AutoModel in classes]
+    """The class of the config by the name of each preset, of classifiers and segmentors; without variants."""
+    families = [config_class for config_class in MODEL_CLASSES if config_class.__base__ is HighResolutionConfig]
     return {name: config_class for config_class in families for name in config_class.presets()}
+
+
+def is_preset(name: str) -> bool:
+    """Whether it names a preset, or a variant of `hf_gpvit.ablations`."""
+    return name in VARIANTS or name in presets()
+
+
+def preset_config(name: str, **fields: Any) -> PreTrainedConfig:
+    """The config of a preset, or of a variant of `hf_gpvit.ablations`.
+
+    Args:
+        name: For which `is_preset` holds.
+        **fields: Fields of the config to set.
+
+    Raises:
+        ValueError: A field is unknown, or its value not valid.
+    """
+    if name in VARIANTS:
+        return VARIANTS[name].config(**fields)
+    return presets()[name].from_preset(name, **fields)
 
 
 def read_config(model: str | os.PathLike) -> PreTrainedConfig:

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from ..costs import backbone_parameters, count_costs
 from ..data.image_processors import size_after
 from ..files import printable
-from ..saved_models import class_and_config, presets
+from ..saved_models import class_and_config, is_preset, preset_config, presets
 from ..tasks import ImageClassification, find_task, image_processor_for
 from .ending import ending_errors, say
 
@@ -41,10 +41,9 @@ def _mib(num_bytes: int) -> str:
 
 
 def _model(name: str, task: str | None) -> PreTrainedModel:
-    config_class = presets().get(name)
-    if config_class is not None:
+    if is_preset(name):
         found = find_task(task) if task else ImageClassification
-        return found.auto_class.from_config(config_class.from_preset(name, num_labels=found.usual_num_labels))
+        return found.auto_class.from_config(preset_config(name, num_labels=found.usual_num_labels))
     if task is not None:
         raise ValueError(f"--task is for presets, but {name} is none.")
     try:

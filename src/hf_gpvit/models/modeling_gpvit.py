@@ -121,15 +121,18 @@ def recorded(outputs: GPViTModelOutput) -> dict[str, tuple[torch.Tensor, ...] | 
     return {key: getattr(outputs, key) for key in keys}
 
 
-def token_grid(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of tokens that the stem, of stride 8, makes of an image."""
-    return ceil_div(height, 8), ceil_div(width, 8)
+PATCH_SIZE = 8  # stride of the stem
+
+
+def token_grid(height: int, width: int, patch_size: int = PATCH_SIZE) -> tuple[int, int]:
+    """Rows and columns of tokens that a stem of stride `patch_size` makes of an image."""
+    return ceil_div(height, patch_size), ceil_div(width, patch_size)
 
 
 class GPViTEmbeddings(nn.Module):
-    """Convolutional stem of stride 8 and learned absolute positions (Section 3)."""
+    """Convolutional stem of stride `patch_size` and learned absolute positions (Section 3)."""
 
-    def __init__(self, config: GPViTConfig):
+    def __init__(self, config: GPViTConfig, patch_size: int = PATCH_SIZE):
         super().__init__()
         channels = config.stem_hidden_size
         self.num_channels = config.num_channels
@@ -137,9 +140,10 @@ class GPViTEmbeddings(nn.Module):
             ConvBNReLU(config.num_channels, channels, kernel_size=7, stride=2),
             *(ConvBNReLU(channels, channels, kernel_size=3) for _ in range(config.num_stem_convs)),
         )
-        self.projection = StridedConv2d(channels, config.hidden_size, kernel_size=4, stride=4)
+        self.projection = StridedConv2d(channels, config.hidden_size, patch_size // 2, stride=patch_size // 2)
+        self.patch_size = patch_size
         size = config.image_size
-        self.grid = token_grid(size, size) if isinstance(size, int) else token_grid(*size)
+        self.grid = token_grid(*((size, size) if isinstance(size, int) else size), patch_size)
         self.position_embeddings = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], config.hidden_size))
 
     def interpolate_position_embeddings(self, grid: tuple[int, int]) -> torch.Tensor:
@@ -152,11 +156,11 @@ class GPViTEmbeddings(nn.Module):
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(B, num_channels, H, W) -> (B, N, C)."""
-        grid = token_grid(*pixel_values.shape[-2:])
+        grid = token_grid(*pixel_values.shape[-2:], self.patch_size)
         pixel_values = channels_last_pixels(pixel_values, self.projection.weight.dtype)
         # The official code pads the stem's activation and not the image, which would change what BatchNorm shifts.
         hidden_states = self.stem(pixel_values).permute(0, 2, 3, 1)
-        hidden_states = Windows(hidden_states.shape[1:3], (4, 4)).pad(hidden_states)
+        hidden_states = Windows(hidden_states.shape[1:3], self.projection.kernel_size).pad(hidden_states)
         hidden_states = conv_channels_last(self.projection, hidden_states)
         return hidden_states.flatten(1, 2) + self.interpolate_position_embeddings(grid)
 
@@ -485,7 +489,7 @@ class GPViTPreTrainedModel(HighResolutionPreTrainedModel):
         if self.training:
             raise ValueError("group_maps needs a model in eval mode, got training=True; call model.eval() first.")
         outputs = self.base_model(pixel_values, output_group_attentions=True)
-        grid = token_grid(*pixel_values.shape[-2:])
+        grid = self.token_grid(*pixel_values.shape[-2:])
         return tuple(weights.mean(dim=1).unflatten(-1, grid) for weights in outputs.group_attentions)
 
 
@@ -526,8 +530,8 @@ class GPViTModel(GPViTPreTrainedModel):
         Raises:
             ValueError: `pixel_values` are no images for this model.
         """
-        self._check_images(pixel_values, coarsest_stride=8)
-        return self.embeddings(pixel_values), token_grid(*pixel_values.shape[-2:])
+        self._check_images(pixel_values, coarsest_stride=self.embeddings.patch_size)
+        return self.embeddings(pixel_values), self.token_grid(*pixel_values.shape[-2:])
 
     @capture_outputs(tie_last_hidden_states=False)
     @auto_docstring
@@ -547,12 +551,13 @@ class GPViTModel(GPViTPreTrainedModel):
 )
 class GPViTBackbone(BackboneMixin, GPViTPreTrainedModel):
     trunk_class = GPViTModel
+    feature_norms_class = GPViTFeatureNorms
 
     def __init__(self, config: GPViTConfig):
         super().__init__(config)
         self.num_features = [config.hidden_size] * len(config.stage_names)
         self.gpvit = self.trunk_class(config, add_pooling_layer=False)
-        self.feature_norms = GPViTFeatureNorms(config)
+        self.feature_norms = self.feature_norms_class(config)
         self.post_init()
 
     @can_return_tuple
@@ -579,7 +584,7 @@ class GPViTBackbone(BackboneMixin, GPViTPreTrainedModel):
             )
         outputs = self.gpvit(pixel_values, **kwargs)
         return GPViTBackboneOutput(
-            feature_maps=self.feature_norms(outputs, self.out_features, token_grid(*pixel_values.shape[-2:])),
+            feature_maps=self.feature_norms(outputs, self.out_features, self.token_grid(*pixel_values.shape[-2:])),
             **recorded(outputs),
         )
 
@@ -633,6 +638,7 @@ class GPViTForImageClassification(ClassifierMixin, GPViTPreTrainedModel):
 )
 class GPViTForSemanticSegmentation(SegmentorMixin, GPViTPreTrainedModel):
     trunk_class = GPViTModel
+    feature_norms_class = GPViTFeatureNorms
 
     def __init__(self, config: GPViTConfig):
         super().__init__(config)
@@ -640,7 +646,7 @@ class GPViTForSemanticSegmentation(SegmentorMixin, GPViTPreTrainedModel):
         in_channels = [config.hidden_size] * len(self.stages)
         self.num_labels = config.num_labels
         self.gpvit = self.trunk_class(config, add_pooling_layer=False)
-        self.feature_norms = GPViTFeatureNorms(config)
+        self.feature_norms = self.feature_norms_class(config)
         self._build_heads(in_channels, auxiliary_in_index=len(in_channels) - 1)
         self.post_init()
 
@@ -660,7 +666,7 @@ class GPViTForSemanticSegmentation(SegmentorMixin, GPViTPreTrainedModel):
         """
         labels = self._checked_labels(pixel_values, labels)
         outputs = self.gpvit(pixel_values, **kwargs)
-        feature_maps = self.feature_norms(outputs, self.stages, token_grid(*pixel_values.shape[-2:]))
+        feature_maps = self.feature_norms(outputs, self.stages, self.token_grid(*pixel_values.shape[-2:]))
         logits = self.decode_head(feature_maps)
         return GPViTSemanticSegmenterOutput(
             loss=self._loss(logits, feature_maps, labels),

@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..models.configuration_base import check_field_names
 from ..registration import MODEL_CLASSES
-from ..saved_models import check_finite, presets, read_config, reading
+from ..saved_models import check_finite, is_preset, preset_config, presets, read_config, reading
 from ..tasks import find_task
 
 
@@ -24,7 +24,7 @@ def build_model(
     """A model of `model` for `task` and these classes.
 
     Args:
-        model: Preset ("gpvit-nano": random weights), or folder or Hub name of a pretrained model of any task, whose
+        model: Preset ("gpvit-nano") or variant ("l1-window-none") with random weights, or folder or Hub name of a pretrained model of any task, whose
             head is kept where it fits.
         task: "image-classification" or "semantic-segmentation".
         class_names: Names of the classes in the order of their ids.
@@ -39,12 +39,12 @@ def build_model(
     auto_class = find_task(task).auto_class
     check_fields(model, fields)
     names = {"id2label": dict(enumerate(class_names))}  # the config derives label2id
-    if model not in presets():
+    if not is_preset(model):
         with _naming(model):
             return _pretrained(model, auto_class, names, fields)
     if image_size is not None:
         fields["image_size"] = image_size
-    return auto_class.from_config(presets()[model].from_preset(model, **names, **fields))
+    return auto_class.from_config(preset_config(model, **names, **fields))
 
 
 def check_fields(model: str, fields: Iterable[str]) -> None:
@@ -59,8 +59,8 @@ def check_fields(model: str, fields: Iterable[str]) -> None:
 
 def config_of(model: str) -> PreTrainedConfig:
     """The config of a preset or saved model; an OSError where `model` is neither."""
-    if model in presets():
-        return presets()[model].from_preset(model)
+    if is_preset(model):
+        return preset_config(model)
     with _naming(model):
         return read_config(model)
 
