@@ -10,6 +10,17 @@ from ..models.configuration_base import MAX_NUMBER
 from ..models.configuration_hrvit import HRViTConfig
 
 
+_PRESETS = {
+    "hrnet18": {},
+    "hrnet32": {"hidden_sizes": [32, 64, 128, 256], "attention_head_dim": 16},
+    "hrnet40": {
+        "hidden_sizes": [40, 80, 160, 320],
+        "attention_head_dim": 20,
+        "decoder_hidden_size": {"segformer": 768},  # that of hrvit-b3, beside which it stands
+    },
+}
+
+
 @strict
 class HRNetViTConfig(HRViTConfig):
     """Configuration of HRNet with transformer blocks, with which the paper compares HRViT (Table 6).
@@ -54,6 +65,7 @@ class HRNetViTConfig(HRViTConfig):
     ```"""
 
     model_type = "hrnet_vit"
+    _presets = _PRESETS
 
     hidden_sizes: list[int] | tuple[int, ...] = (18, 36, 72, 144)
     num_blocks: list[list[int]] | tuple[tuple[int, ...], ...] = ((4,) * 2,) + ((4,) * 3,) * 4 + ((4,) * 4,) * 3

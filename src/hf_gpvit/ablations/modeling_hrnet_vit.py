@@ -24,7 +24,6 @@ from ..models.layers import (
     Windows,
     conv_channels_last,
 )
-from ..models.modeling_gpvit import GPViTStripeAttention
 from ..models.modeling_hrvit import (
     HRViTBackbone,
     HRViTBottleneck,
@@ -40,7 +39,7 @@ from ..models.modeling_hrvit import (
     HRViTUpsampling,
 )
 from .configuration_hrnet_vit import HRNetViTConfig
-from .modeling_hrvit_ablation import HRViTFullPatchEmbedding
+from .modeling_hrvit_ablation import HRViTFullPatchEmbedding, HRViTUnsharedStripeAttention
 
 
 class HRNetViTBottleneck(HRViTBottleneck):
@@ -100,35 +99,30 @@ class HRNetViTFusion(HRViTFusion):
         self.activation = nn.ReLU()
 
 
-class CSWinStripeAttention(GPViTStripeAttention):
-    """Attention within stripes of one direction, plus the locally enhanced positional encoding."""
-
-    def __init__(self, config: HRNetViTConfig, branch: int, vertical: bool):
-        channels = config.hidden_sizes[branch] // 2
-        head_dim = min(config.attention_head_dim, channels)
-        super(GPViTStripeAttention, self).__init__(
-            config, channels // head_dim, head_dim, config.stripe_widths[branch], vertical
-        )
-        self.position_encoding = nn.Conv2d(channels, channels, kernel_size=3, padding=1, groups=channels)
-
-
 class CSWinAttention(nn.Module):
-    """Cross-shaped attention (https://arxiv.org/abs/2107.00652): each half of the channels in stripes of its own."""
+    """Cross-shaped attention (https://arxiv.org/abs/2107.00652): each half of the channels in stripes of its own.
+
+    Its positional encoding (LePE), a convolution of the values, sees the whole map, as HRViT's parallel path does;
+    CSWin's own code cuts it at the borders of stripes.
+    """
 
     def __init__(self, config: HRNetViTConfig, branch: int):
         super().__init__()
         channels = config.hidden_sizes[branch]
         self.qkv = PointwiseLinear(channels, 3 * channels)
-        self.horizontal = CSWinStripeAttention(config, branch, vertical=False)
-        self.vertical = CSWinStripeAttention(config, branch, vertical=True)
+        self.horizontal = HRViTUnsharedStripeAttention(config, branch, vertical=False)
+        self.vertical = HRViTUnsharedStripeAttention(config, branch, vertical=True)
+        self.position_encoding = nn.Conv2d(channels, channels, kernel_size=3, padding=1, groups=channels)
         self.projection = PointwiseLinear(channels, channels)
 
     def forward(self, hidden_states: torch.Tensor, output_attentions: bool | None = False) -> torch.Tensor:
         """(B, h, w, C) -> (B, h, w, C)."""
-        qkv = self.qkv(hidden_states).unflatten(-1, (3, 2, -1))
-        horizontal, _ = self.horizontal(*qkv[..., 0, :].unbind(-2), output_attentions=output_attentions)
-        vertical, _ = self.vertical(*qkv[..., 1, :].unbind(-2), output_attentions=output_attentions)
-        return self.projection(torch.cat([horizontal, vertical], dim=-1))
+        query, key, value = self.qkv(hidden_states).chunk(3, dim=-1)
+        horizontal_states, vertical_states = zip(*(s.chunk(2, dim=-1) for s in (query, key, value)), strict=True)
+        horizontal, _ = self.horizontal(*horizontal_states, output_attentions=output_attentions)
+        vertical, _ = self.vertical(*vertical_states, output_attentions=output_attentions)
+        positions = conv_channels_last(self.position_encoding, value)
+        return self.projection(torch.cat([horizontal, vertical], dim=-1) + positions)
 
 
 class PoolingReduction(nn.Module):
