@@ -62,15 +62,30 @@ ALL_OFF = {field: value for fields in ROWS.values() for field, value in fields.i
 LEPE = {"use_parallel_nonlinearity": False}
 
 
+# Three branches: the least with a far path.
+_THREE = {
+    "stripe_widths": [1, 2, 2],
+    "mlp_ratios": [2, 1.5, 2],
+    "classifier_hidden_sizes": [2, 4, 4],
+}
+_HRVIT_THREE = _THREE | {"hidden_sizes": [8, 16, 16], "num_blocks": [[1], [1, 1], [1, 1, 1]]}
+_HRNET_THREE = _THREE | {
+    "hidden_sizes": [8, 12, 16],
+    "num_blocks": [[1, 1], [1, 1, 1]],
+    "reduction_ratios": [3, 2, 1],
+}
+
+
 def _variant(family, **fields):
-    return replace(family, small=family.small | fields)
+    three = _HRNET_THREE if family is HRNET else _HRVIT_THREE
+    return replace(family, small=family.small | three | fields)
 
 
 VARIANTS = {
     **{f"without_{row}": _variant(HRVIT_ABLATION, **fields) for row, fields in ROWS.items()},
     "all_off": _variant(HRVIT_ABLATION, **ALL_OFF),
     "lepe": _variant(HRVIT_ABLATION, **LEPE),
-    "cswin": HRNET,
+    "cswin": _variant(HRNET),
     **{
         f"mit_{kind}": _variant(HRNET, attention_type="reduced", reduction_type=kind)
         for kind in ("pooling", "depthwise", "full")
