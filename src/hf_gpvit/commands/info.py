@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from transformers import PreTrainedModel
 
-from ..costs import backbone_parameters, count_costs
+from ..costs import backbone_parameters, count_costs, count_plain_macs
 from ..data.image_processors import size_after
 from ..files import printable
 from ..saved_models import class_and_config, is_preset, preset_config, presets
@@ -26,7 +26,8 @@ def run(options: Namespace, prog: str) -> None:
         f"parameters of all           {model.num_parameters():>14,}",
         f"weights                     {_mib(costs.weight_bytes)}",
         f"one picture of {height}x{width}:",
-        f"multiply-adds               {costs.macs / 1e9:>14.2f} GMAC",
+        f"multiply-adds               {_gmac(costs.macs)}",
+        f"multiply-adds, plain order  {_gmac(count_plain_macs(model, height, width))}, as papers count them",
         f"activations at their peak   {_mib(costs.activation_bytes)}",
     )
 
@@ -34,6 +35,10 @@ def run(options: Namespace, prog: str) -> None:
 def _kind(model: PreTrainedModel) -> str:
     name = type(model).__name__
     return f"{name} with {model.config.num_labels} labels" if model.head_names else name
+
+
+def _gmac(macs: int) -> str:
+    return f"{macs / 1e9:>14.2f} GMAC"
 
 
 def _mib(num_bytes: int) -> str:

@@ -48,7 +48,14 @@ from .layers import (
     in_own_precision,
 )
 from .modeling_base import ClassifierMixin, HighResolutionPreTrainedModel, SegmentorMixin
-from .shortcuts import at_least_float32, composable, group_by_weights, ungroup_by_weights, with_shortcut
+from .shortcuts import (
+    at_least_float32,
+    composable,
+    encode_positions_at_once,
+    group_by_weights,
+    ungroup_by_weights,
+    with_shortcut,
+)
 
 
 class GPViTKwargs(TransformersKwargs, total=False):
@@ -188,17 +195,14 @@ class GPViTStripeAttention(StripeAttention):
         output, weights = self.attend(query, key, value, mask, output_weights=output_attentions)
         return stripes.join(output + self.encode_positions(value, stripes)), weights
 
+    @with_shortcut(encode_positions_at_once)
     def encode_positions(self, value: torch.Tensor, stripes: Windows) -> torch.Tensor:
-        """LePE of (B * stripes, h * w, C/2) values.
+        """LePE of (B * stripes, h * w, C/2) values, each stripe a map of its own."""
+        return self.convolve(value.unflatten(1, stripes.window)).flatten(1, 2)
 
-        The stripes of an image become one map with a row of zeros below each: the zeros that a stripe's own padding
-        would have given. As many little images they would make the convolution's choice of kernel, and with it the
-        compiled graph, depend on the number of stripes.
-        """
-        height, number = stripes.window[0], stripes.grid[0] * stripes.grid[1]
-        value = F.pad(value.unflatten(1, stripes.window), (0, 0, 0, 0, 0, 1)).unflatten(0, (-1, number))
-        positions = depthwise_channels_last(self.position_encoding, value.flatten(1, 2))
-        return positions.unflatten(1, (number, height + 1))[:, :, :height].flatten(0, 1).flatten(1, 2)
+    def convolve(self, value: torch.Tensor) -> torch.Tensor:
+        """Maps (B, H, W, C/2) -> (B, H, W, C/2)."""
+        return depthwise_channels_last(self.position_encoding, value)
 
 
 class GPViTLocalAttention(nn.Module):

@@ -24,8 +24,8 @@ def build_model(
     """A model of `model` for `task` and these classes.
 
     Args:
-        model: Preset ("gpvit-nano") or variant ("l1-window-none") with random weights, or folder or Hub name of a pretrained model of any task, whose
-            head is kept where it fits.
+        model: Preset ("gpvit-nano") or variant of `hf_gpvit.ablations` ("l1-window-none"), with random weights; or
+            folder or Hub name of a pretrained model of any task, whose head is kept where it fits.
         task: "image-classification" or "semantic-segmentation".
         class_names: Names of the classes in the order of their ids.
         image_size: Side in pixels of the images that a preset's position embeddings are made for. Default: the
