@@ -425,8 +425,8 @@ class PlainViTTester(GPViTTester):
     config_class = GPViTAblationConfig
     config_kwargs = GPViTTester.config_kwargs | {
         "layer_types": ["full_attention", "convolution"],
+        "group_layer_indices": [],
         "num_group_tokens": [],
-        "stem_type": "patch",
         "use_closing_convolution": False,
         "pooling_type": "mean",
     }
