@@ -17,11 +17,25 @@ from transformers import (
 from transformers.models.auto import modeling_auto
 
 from .ablations.configuration_gpvit_ablation import GPViTAblationConfig
+from .ablations.configuration_hrnet_vit import HRNetViTConfig
+from .ablations.configuration_hrvit_ablation import HRViTAblationConfig
 from .ablations.modeling_gpvit_ablation import (
     GPViTAblationBackbone,
     GPViTAblationForImageClassification,
     GPViTAblationForSemanticSegmentation,
     GPViTAblationModel,
+)
+from .ablations.modeling_hrnet_vit import (
+    HRNetViTBackbone,
+    HRNetViTForImageClassification,
+    HRNetViTForSemanticSegmentation,
+    HRNetViTModel,
+)
+from .ablations.modeling_hrvit_ablation import (
+    HRViTAblationBackbone,
+    HRViTAblationForImageClassification,
+    HRViTAblationForSemanticSegmentation,
+    HRViTAblationModel,
 )
 from .models.configuration_gpvit import GPViTConfig
 from .models.configuration_gpvit_adapter import GPViTAdapterConfig
@@ -68,6 +82,18 @@ MODEL_CLASSES = {
         AutoBackbone: GPViTAblationBackbone,
         AutoModelForImageClassification: GPViTAblationForImageClassification,
         AutoModelForSemanticSegmentation: GPViTAblationForSemanticSegmentation,
+    },
+    HRViTAblationConfig: {
+        AutoModel: HRViTAblationModel,
+        AutoBackbone: HRViTAblationBackbone,
+        AutoModelForImageClassification: HRViTAblationForImageClassification,
+        AutoModelForSemanticSegmentation: HRViTAblationForSemanticSegmentation,
+    },
+    HRNetViTConfig: {
+        AutoModel: HRNetViTModel,
+        AutoBackbone: HRNetViTBackbone,
+        AutoModelForImageClassification: HRNetViTForImageClassification,
+        AutoModelForSemanticSegmentation: HRNetViTForSemanticSegmentation,
     },
 }
 

@@ -7,11 +7,25 @@ from typing import Any
 from transformers import AutoModelForImageClassification, AutoModelForSemanticSegmentation, PreTrainedModel
 
 from .configuration_gpvit_ablation import GPViTAblationConfig
+from .configuration_hrnet_vit import HRNetViTConfig
+from .configuration_hrvit_ablation import HRViTAblationConfig
 from .modeling_gpvit_ablation import (
     GPViTAblationBackbone,
     GPViTAblationForImageClassification,
     GPViTAblationForSemanticSegmentation,
     GPViTAblationModel,
+)
+from .modeling_hrnet_vit import (
+    HRNetViTBackbone,
+    HRNetViTForImageClassification,
+    HRNetViTForSemanticSegmentation,
+    HRNetViTModel,
+)
+from .modeling_hrvit_ablation import (
+    HRViTAblationBackbone,
+    HRViTAblationForImageClassification,
+    HRViTAblationForSemanticSegmentation,
+    HRViTAblationModel,
 )
 from .variants import VARIANTS, Variant, variant
 
@@ -51,6 +65,16 @@ __all__ = [
     "GPViTAblationForImageClassification",
     "GPViTAblationForSemanticSegmentation",
     "GPViTAblationModel",
+    "HRNetViTBackbone",
+    "HRNetViTConfig",
+    "HRNetViTForImageClassification",
+    "HRNetViTForSemanticSegmentation",
+    "HRNetViTModel",
+    "HRViTAblationBackbone",
+    "HRViTAblationConfig",
+    "HRViTAblationForImageClassification",
+    "HRViTAblationForSemanticSegmentation",
+    "HRViTAblationModel",
     "VARIANTS",
     "Variant",
     "build_model",

@@ -385,6 +385,7 @@ class GPViTAblationPreTrainedModel(GPViTPreTrainedModel):
             init.trunc_normal_(module.position_embeddings, std=std)
         elif isinstance(module, GPViTClosingNorm):
             init.zeros_(module.weight)
+            init.zeros_(module.bias)  # which transformers does for LayerNorm alone, by its name
 
     def token_grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of tokens that an image of `height` x `width` pixels becomes."""

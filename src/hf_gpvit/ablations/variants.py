@@ -11,6 +11,8 @@ from transformers import PreTrainedConfig
 from ..models.configuration_gpvit import GPViTConfig
 from ..models.configuration_hrvit import HRViTConfig
 from .configuration_gpvit_ablation import GPViTAblationConfig
+from .configuration_hrnet_vit import HRNetViTConfig
+from .configuration_hrvit_ablation import HRViTAblationConfig
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,48 @@ HRVIT = {
     "hrvit-b3-stripes9": Variant(HRViTConfig, "hrvit-b3", {"stripe_widths": [1, 2, 9, 9]}),
 }
 
+# --- HRViT, Table 5: without one of its ideas, and without all
+
+_HRVIT_ROWS = {
+    "without-kv-sharing": {"share_key_value": False},
+    "without-efficient-patch-embedding": {"patch_embedding_type": "full"},
+    "without-mixcfn": {"feed_forward_type": "mlp"},
+    "without-parallel-convolution": {"use_parallel_convolution": False},
+    "without-nonlinearity-bn": {"use_attention_nonlinearity": False},
+    "sparse-fusion": {"fusion_paths": "neighbors"},
+    "without-des": {"use_diversity_shortcut": False},
+}
+
+
+def _hrvit_variants(name: str, preset: str) -> dict[str, Variant]:
+    all_off = {field: value for fields in _HRVIT_ROWS.values() for field, value in fields.items()}
+    lepe = {"use_parallel_convolution": True, "use_parallel_nonlinearity": False}
+    rows = _HRVIT_ROWS | {
+        "all-off-sparse-no-lepe": all_off,
+        "all-off-dense-no-lepe": all_off | {"fusion_paths": "dense"},
+        "all-off-sparse-lepe": all_off | lepe,
+    }
+    return {f"{name}-{row}": Variant(HRViTAblationConfig, preset, fields) for row, fields in rows.items()}
+
+
+# --- HRViT, Table 6: HRNet with transformer blocks, in our reading
+
+
+def _hrnet_variants() -> dict[str, Variant]:
+    reduced = {"attention_type": "reduced"}
+    rows = {
+        "cswin": {},
+        "mit-reduction-none": reduced | {"reduction_type": "pooling"},
+        "mit-reduction-dw": reduced | {"reduction_type": "depthwise"},
+        "mit-reduction-conv": reduced | {"reduction_type": "full"},
+    }
+    return {
+        f"{preset}-{row}": Variant(HRNetViTConfig, preset, fields, task="semantic-segmentation")
+        for preset in HRNetViTConfig.presets()
+        for row, fields in rows.items()
+    }
+
+
 _GROUPS = ((16, 16, 16, 16), (32, 32, 32, 32), (64, 64, 64, 64), (16, 32, 32, 64), (64, 32, 32, 16))
 
 VARIANTS: dict[str, Variant] = {
@@ -143,6 +187,9 @@ VARIANTS: dict[str, Variant] = {
     **_layer_variants("nano", "gpvit-nano"),
     **_propagation_variants("nano", "gpvit-nano"),
     **HRVIT,
+    **_hrvit_variants("b1", "hrvit-b1"),
+    **_hrvit_variants("hrvit-nano", "hrvit-nano"),
+    **_hrnet_variants(),
 }
 
 
