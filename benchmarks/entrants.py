@@ -87,7 +87,9 @@ def unit_of(work: Work, unit: Work = UNIT) -> Work:
 
 def is_peer(model: str) -> bool:
     """Whether the model is somebody else's, or a variant: what GPViT and HRViT are compared with."""
-    return not model.startswith(("gpvit", "hrvit"))
+    for suffix in ("-backbone", "-segformer", "-upernet"):
+        model = model.removesuffix(suffix)
+    return model not in presets()
 
 
 def _classifier(preset: str, height: int, width: int) -> nn.Module:

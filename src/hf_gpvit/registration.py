@@ -97,6 +97,9 @@ MODEL_CLASSES = {
     },
 }
 
+# Whose presets are the papers' own classifiers and segmentors; those of others are what these are compared with.
+FAMILIES = (GPViTConfig, HRViTConfig)
+
 # Of those that need another one than transformers' for classifiers.
 IMAGE_PROCESSORS = {GPViTDetectionConfig: GPViTDetectionImageProcessor}
 

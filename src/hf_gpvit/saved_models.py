@@ -27,8 +27,7 @@ from .ablations import VARIANTS
 from .data.image_processors import MAX_PIXEL_VALUE, check_image_processor
 from .files import one_line, read_json
 from .inference.segmentation import SegmentationSettings
-from .models.configuration_base import HighResolutionConfig
-from .registration import MODEL_CLASSES
+from .registration import FAMILIES, MODEL_CLASSES
 from .tasks import TASKS, task_called_by
 
 
@@ -40,8 +39,7 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 
 def presets() -> dict[str, type[PreTrainedConfig]]:
     """The class of the config by the name of each preset, of classifiers and segmentors; without variants."""
-    families = [config_class for config_class in MODEL_CLASSES if config_class.__base__ is HighResolutionConfig]
-    return {name: config_class for config_class in families for name in config_class.presets()}
+    return {name: config_class for config_class in FAMILIES for name in config_class.presets()}
 
 
 def is_preset(name: str) -> bool:

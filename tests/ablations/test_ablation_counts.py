@@ -97,6 +97,6 @@ def test_multiply_adds_of_others(key):
 
 
 def test_counts_don_t_depend_on_the_device():
-    model = build_model("nano-window-shift", image_size=64)
+    model = build_model("gpvit-nano-window-shift", image_size=64)
     found = count_plain_macs(model, 64, 64)
     assert macs(model.to("meta"), 64) == found

@@ -261,7 +261,7 @@ def test_group_layers_follow_from_layer_types():
 
 
 def test_keys_of_the_main_models_are_main_models():
-    plain = {"l1-lepe-gp", "l1-propagation-mixer", "l1-groups-16-32-32-64", "nano-lepe-gp"}
+    plain = {"l1-lepe-gp", "l1-propagation-mixer", "l1-groups-16-32-32-64", "gpvit-nano-lepe-gp"}
     assert plain <= set(variants())
     for key in plain:
         with torch.device("meta"):

@@ -184,8 +184,8 @@ VARIANTS: dict[str, Variant] = {
     **_group_variants("l1", "gpvit-l1", _GROUPS),
     **_propagation_variants("l1", "gpvit-l1"),
     # ours: the same rows at a width that two CPU cores train
-    **_layer_variants("nano", "gpvit-nano"),
-    **_propagation_variants("nano", "gpvit-nano"),
+    **_layer_variants("gpvit-nano", "gpvit-nano"),
+    **_propagation_variants("gpvit-nano", "gpvit-nano"),
     **HRVIT,
     **_hrvit_variants("b1", "hrvit-b1"),
     **_hrvit_variants("hrvit-nano", "hrvit-nano"),
