@@ -10,19 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForSemanticSegmentation
 
 from hf_gpvit.ablations import build_model, variants
 from hf_gpvit.ablations.variants import variant
 from hf_gpvit.costs import backbone_parameters, count_plain_macs
+from hf_gpvit.models.shortcuts import plain_forwards
 
 
 FAMILIES = json.loads((Path(__file__).parents[1] / "fixtures/ablation_counts.json").read_text(encoding="utf-8"))
-COUNTS = {
-    key: {name: count for name, count in counts.items() if name.startswith(("params", "macs"))}
-    for family in FAMILIES.values()
-    for key, counts in family.items()
-}
+COUNTS = {key: counts for family in FAMILIES.values() for key, counts in family.items()}
 # Rows that between them have most parts; all together take minutes.
 QUICK = [
     "vit-d216-p16",
@@ -43,10 +41,19 @@ def built(key, name):
     return build_model(key, **{"pooling_type": "mean"} if name.endswith("mean_pooling") else {}), 224
 
 
+def attention_products(model, side):
+    """Multiply-adds of both products of attention: on meta the only products of batches."""
+    with FlopCounterMode(display=False) as flops, torch.no_grad(), plain_forwards():
+        model.eval()(torch.zeros(1, 3, side, side))
+    return flops.get_flop_counts()["Global"][torch.ops.aten.bmm] // 2
+
+
 def figure(key, name):
     with torch.device("meta"):
         if name == "params_backbone":
             return backbone_parameters(variant(key).config())
+        if name == "attention_products_512":
+            return attention_products(*built(key, "macs_segformer19_512"))
         model, side = built(key, name)
         return model.num_parameters() if name.startswith("params") else count_plain_macs(model, side, side)
 
