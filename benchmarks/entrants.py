@@ -13,8 +13,9 @@ from itertools import product
 from torch import nn
 from transformers import AutoBackbone, SegformerConfig, SegformerForSemanticSegmentation
 
+from hf_gpvit.ablations import variants
 from hf_gpvit.extras import import_extra
-from hf_gpvit.saved_models import AUTO_CLASSES, presets
+from hf_gpvit.saved_models import AUTO_CLASSES, preset_config, presets
 
 
 MODES = ("inference", "training")
@@ -85,20 +86,22 @@ def unit_of(work: Work, unit: Work = UNIT) -> Work:
 
 
 def is_peer(model: str) -> bool:
-    """Whether the model is somebody else's."""
-    return not model.startswith(("gpvit", "hrvit"))
+    """Whether the model is somebody else's, or a variant: what GPViT and HRViT are compared with."""
+    for suffix in ("-backbone", "-segformer", "-upernet"):
+        model = model.removesuffix(suffix)
+    return model not in presets()
 
 
-def _classifier(preset: str, config_class: type, height: int, width: int) -> nn.Module:
-    return AUTO_CLASSES["image-classification"].from_config(config_class.from_preset(preset, num_labels=NUM_CLASSES))
+def _classifier(preset: str, height: int, width: int) -> nn.Module:
+    return AUTO_CLASSES["image-classification"].from_config(preset_config(preset, num_labels=NUM_CLASSES))
 
 
-def _backbone(preset: str, config_class: type, height: int, width: int) -> nn.Module:
-    return AutoBackbone.from_config(config_class.from_preset(preset))
+def _backbone(preset: str, height: int, width: int) -> nn.Module:
+    return AutoBackbone.from_config(preset_config(preset))
 
 
-def _segmentor(preset: str, config_class: type, head: str, height: int, width: int) -> nn.Module:
-    config = config_class.from_preset(preset, num_labels=NUM_LABELS, decode_head_type=head)
+def _segmentor(preset: str, head: str, height: int, width: int) -> nn.Module:
+    config = preset_config(preset, num_labels=NUM_LABELS, decode_head_type=head)
     return AUTO_CLASSES["semantic-segmentation"].from_config(config)
 
 
@@ -123,11 +126,11 @@ def _timm_sized(name: str, height: int, width: int, **options) -> nn.Module:
 
 def _ours() -> dict[str, Callable[[int, int], nn.Module]]:
     builders = {}
-    for preset, config_class in presets().items():
-        builders[preset] = partial(_classifier, preset, config_class)
-        builders[f"{preset}-backbone"] = partial(_backbone, preset, config_class)
+    for preset in (*presets(), *variants()):
+        builders[preset] = partial(_classifier, preset)
+        builders[f"{preset}-backbone"] = partial(_backbone, preset)
         for head in ("segformer", "upernet"):
-            builders[f"{preset}-{head}"] = partial(_segmentor, preset, config_class, head)
+            builders[f"{preset}-{head}"] = partial(_segmentor, preset, head)
     return builders
 
 
@@ -138,7 +141,7 @@ def _peers() -> dict[str, Callable[[int, int], nn.Module]]:
     builders |= {name: partial(_timm_sized, name) for name in sized}
     builders["hrnet_w18"] = partial(_timm, "hrnet_w18")
     for width, patch in product(GPVIT_WIDTHS, (16, 8)):
-        builders[f"vit-d{width}-p{patch}"] = partial(
+        builders[f"timm-vit-d{width}-p{patch}"] = partial(
             _timm_sized, f"vit_small_patch{patch}_224", embed_dim=width, num_heads=12
         )
     return builders

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from hf_gpvit.costs import count_costs
+from hf_gpvit.costs import count_costs, count_plain_macs
+from hf_gpvit.models import shortcuts
 
 
 class Two(nn.Module):
@@ -51,6 +52,16 @@ class Attention(Two):
 def test_attention_counts():
     """Ten heads with three queries and keys of width 20: scores and sums of values."""
     assert count_costs(Attention(False), 10, 20).macs == 2 * 10 * 3 * 3 * 20
+
+
+def test_plain_order(family):
+    """What shortcuts save comes back; without any it is the same, on any device, and they are on afterwards."""
+    assert count_plain_macs(Two(False), 10, 20) == count_costs(Two(False), 10, 20).macs
+    model = family.segmentor_class(family.config())
+    plain = count_plain_macs(model, 64, 96)
+    assert plain > count_costs(model, 64, 96).macs
+    assert count_plain_macs(model.to("meta"), 64, 96) == plain
+    assert shortcuts.ENABLED
 
 
 def test_weights_that_are_shared_count_once():

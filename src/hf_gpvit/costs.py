@@ -3,6 +3,7 @@
 """What a forward pass costs."""
 
 import weakref
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .inference.modes import evaluating
 from .models.modeling_gpvit_adapter import GPViTAdapterBackbone
+from .models.shortcuts import plain_forwards
 from .registration import MODEL_CLASSES
 
 
@@ -58,17 +60,41 @@ def count_costs(model: PreTrainedModel, height: int, width: int) -> Costs:
     pixel_values = torch.zeros(1, model.config.num_channels, height, width, dtype=model.dtype, device=model.device)
     live = _LiveBytes(weights)
     live.add(pixel_values)
-    # the counter follows gradients, which it can't in inference mode; it also takes some operations apart, the inner
-    # mode sees them whole
-    with (
-        evaluating(model),
-        torch.inference_mode(False),
-        torch.no_grad(),
-        FlopCounterMode(display=False, custom_mapping=_COUNTED) as flops,
-        live,
-    ):
+    with evaluating(model):
+        macs = _macs_of_pass(model, pixel_values, live)
+    return Costs(macs, sum(storage.nbytes() for storage in weights), live.peak)
+
+
+def count_plain_macs(model: PreTrainedModel, height: int, width: int) -> int:
+    """Multiply-adds of one picture with every layer computed as it is written, as papers count them.
+
+    Other than by `count_costs`, no weights are composed. Both products of attention count, and so do the tokens that
+    fill stripes and windows up.
+
+    Args:
+        model: Model on any device; on meta nothing is computed, but detectors can't run there.
+        height: Height of the picture in pixels.
+        width: Its width.
+
+    Raises:
+        ValueError: The picture is smaller than the model takes.
+    """
+    pixel_values = torch.zeros(1, model.config.num_channels, height, width, dtype=model.dtype, device=model.device)
+    with evaluating(model), plain_forwards():
+        return _macs_of_pass(model, pixel_values)
+
+
+def _macs_of_pass(model: PreTrainedModel, pixel_values: torch.Tensor, *modes: AbstractContextManager) -> int:
+    with ExitStack() as stack:
+        # the counter follows gradients, which it can't in inference mode; it also takes some operations apart, the
+        # inner modes see them whole
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+        flops = stack.enter_context(FlopCounterMode(display=False, custom_mapping=_COUNTED))
+        for mode in modes:
+            stack.enter_context(mode)
         model(pixel_values)
-    return Costs(flops.get_total_flops() // 2, sum(storage.nbytes() for storage in weights), live.peak)
+    return flops.get_total_flops() // 2
 
 
 def backbone_parameters(config: PreTrainedConfig) -> int:

@@ -16,6 +16,27 @@ from transformers import (
 )
 from transformers.models.auto import modeling_auto
 
+from .ablations.configuration_gpvit_ablation import GPViTAblationConfig
+from .ablations.configuration_hrnet_vit import HRNetViTConfig
+from .ablations.configuration_hrvit_ablation import HRViTAblationConfig
+from .ablations.modeling_gpvit_ablation import (
+    GPViTAblationBackbone,
+    GPViTAblationForImageClassification,
+    GPViTAblationForSemanticSegmentation,
+    GPViTAblationModel,
+)
+from .ablations.modeling_hrnet_vit import (
+    HRNetViTBackbone,
+    HRNetViTForImageClassification,
+    HRNetViTForSemanticSegmentation,
+    HRNetViTModel,
+)
+from .ablations.modeling_hrvit_ablation import (
+    HRViTAblationBackbone,
+    HRViTAblationForImageClassification,
+    HRViTAblationForSemanticSegmentation,
+    HRViTAblationModel,
+)
 from .models.configuration_gpvit import GPViTConfig
 from .models.configuration_gpvit_adapter import GPViTAdapterConfig
 from .models.configuration_gpvit_detection import GPViTDetectionConfig
@@ -56,7 +77,28 @@ MODEL_CLASSES = {
         AutoModelForInstanceSegmentation: GPViTForInstanceSegmentation,
         AutoModelForImageSegmentation: GPViTForInstanceSegmentation,  # the pipeline of that name looks here
     },
+    GPViTAblationConfig: {
+        AutoModel: GPViTAblationModel,
+        AutoBackbone: GPViTAblationBackbone,
+        AutoModelForImageClassification: GPViTAblationForImageClassification,
+        AutoModelForSemanticSegmentation: GPViTAblationForSemanticSegmentation,
+    },
+    HRViTAblationConfig: {
+        AutoModel: HRViTAblationModel,
+        AutoBackbone: HRViTAblationBackbone,
+        AutoModelForImageClassification: HRViTAblationForImageClassification,
+        AutoModelForSemanticSegmentation: HRViTAblationForSemanticSegmentation,
+    },
+    HRNetViTConfig: {
+        AutoModel: HRNetViTModel,
+        AutoBackbone: HRNetViTBackbone,
+        AutoModelForImageClassification: HRNetViTForImageClassification,
+        AutoModelForSemanticSegmentation: HRNetViTForSemanticSegmentation,
+    },
 }
+
+# Whose presets are the papers' own classifiers and segmentors; those of others are what these are compared with.
+FAMILIES = (GPViTConfig, HRViTConfig)
 
 # Of those that need another one than transformers' for classifiers.
 IMAGE_PROCESSORS = {

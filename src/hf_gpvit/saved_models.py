@@ -18,15 +18,15 @@ from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
-    AutoModel,
     BaseImageProcessor,
     PreTrainedConfig,
     PreTrainedModel,
 )
 
+from .ablations import VARIANTS
 from .data.image_processors import MAX_PIXEL_VALUE, check_image_processor
 from .files import one_line, read_json
-from .registration import MODEL_CLASSES
+from .registration import FAMILIES, MODEL_CLASSES
 from .tasks import TASKS, task_called_by
 
 
@@ -37,9 +37,30 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def presets() -> dict[str, type[PreTrainedConfig]]:
-    """The class of the config by the name of each preset, of classifiers and segmentors."""
-    families = [config_class for config_class, classes in MODEL_CLASSES.items() if AutoModel in classes]
-    return {name: config_class for config_class in families for name in config_class.presets()}
+    """The class of the config by the name of each preset, of classifiers and segmentors; without variants."""
+    return {name: config_class for config_class in FAMILIES for name in config_class.presets()}
+
+
+def is_preset(name: str) -> bool:
+    """Whether it names a preset, or a variant of `hf_gpvit.ablations`."""
+    return name in VARIANTS or name in presets()
+
+
+def preset_config(name: str, config_class: type[PreTrainedConfig] | None = None, **fields: Any) -> PreTrainedConfig:
+    """The config of a preset, or of a variant of `hf_gpvit.ablations`.
+
+    Args:
+        name: For which `is_preset` holds.
+        config_class: Such as that of detectors. Default: that of classifiers.
+        **fields: Fields of the config to set.
+
+    Raises:
+        ValueError: A field is unknown, or its value not valid.
+    """
+    if name in VARIANTS:
+        found = VARIANTS[name]
+        return (config_class or found.config_class).from_preset(found.preset, **found.fields | fields)
+    return (config_class or presets()[name]).from_preset(name, **fields)
 
 
 def read_config(model: str | os.PathLike) -> PreTrainedConfig:

@@ -34,25 +34,30 @@ def _up_to(limit: int) -> Callable[[str], int]:
 
 
 def presets(arguments: Sequence[str], prog: str) -> Namespace:
-    description = "The model variants, their channels and the parameters of their backbones."
+    description = (
+        "The models of the papers, their channels and the parameters of their backbones. --model and info also take "
+        "what the papers compare them with: hf_gpvit.ablations.variants()."
+    )
     return _parser(description, prog).parse_args(arguments)
 
 
 INFO = """\
 Parameters, multiply-adds and memory of a model, counted while one picture runs through it on the CPU, with
-random weights.
+random weights. Multiply-adds are those that are made, where weights are composed first, and those of the layers in
+the order in which the papers write them.
 
     %(prog)s gpvit-l1
     %(prog)s gpvit-l1 --task semantic-segmentation --image_size 512 2048
     %(prog)s gpvit-l1 --task object-detection --detector_type retinanet
+    %(prog)s l1-window-none
     %(prog)s path/to/model
 """
 
 
 def info(arguments: Sequence[str], prog: str) -> Namespace:
     parser = _parser(INFO, prog)
-    parser.add_argument("model", help="preset, folder or Hub name")
-    parser.add_argument("--task", choices=TASKS, help="of a preset; by default image-classification")
+    parser.add_argument("model", help="preset, variant of hf_gpvit.ablations, folder or Hub name")
+    parser.add_argument("--task", choices=TASKS, help="of a preset or variant; by default image-classification")
     parser.add_argument(
         "--detector_type", choices=DETECTOR_TYPES, help="of a preset for detection; by default mask_rcnn"
     )

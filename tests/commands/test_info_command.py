@@ -37,7 +37,16 @@ def test_info_of_a_preset(capsys):
     assert found["parameters of the backbone"] == 9_325_544
     assert found["parameters of all"] == 9_589_848
     assert found["multiply-adds"] == 5.90
+    assert found["multiply-adds, plain order"] == 6.10
     assert found["weights"] == pytest.approx(4 * 9_589_848 / 2**20, rel=0.01)
+
+
+def test_info_of_a_variant(capsys):
+    """Table 6 of GPViT's paper has 5.8."""
+    head, found = figures(capsys, "l1-window-none")
+    assert head == "l1-window-none: GPViTAblationForImageClassification with 1000 labels"
+    assert found["parameters of all"] == 7_464_840
+    assert found["multiply-adds, plain order"] == 5.81
 
 
 def test_info_of_a_segmentor_at_a_size(capsys):
@@ -45,6 +54,7 @@ def test_info_of_a_segmentor_at_a_size(capsys):
     head, square = figures(capsys, "hrvit-nano", *task)
     assert head == "hrvit-nano: HRViTForSemanticSegmentation with 150 labels"
     assert square["multiply-adds"] == 1.30
+    assert square["multiply-adds, plain order"] == 1.54
     _, wide = figures(capsys, "hrvit-nano", *task, "--image_size", 512, 1024)
     assert wide["activations at their peak"] == pytest.approx(2 * square["activations at their peak"], rel=0.1)
     assert wide["weights"] == square["weights"]

@@ -49,6 +49,23 @@ from hf_gpvit import (
     HRViTForSemanticSegmentation,
     HRViTModel,
 )
+from hf_gpvit.ablations import (
+    GPViTAblationBackbone,
+    GPViTAblationConfig,
+    GPViTAblationForImageClassification,
+    GPViTAblationForSemanticSegmentation,
+    GPViTAblationModel,
+    HRNetViTBackbone,
+    HRNetViTConfig,
+    HRNetViTForImageClassification,
+    HRNetViTForSemanticSegmentation,
+    HRNetViTModel,
+    HRViTAblationBackbone,
+    HRViTAblationConfig,
+    HRViTAblationForImageClassification,
+    HRViTAblationForSemanticSegmentation,
+    HRViTAblationModel,
+)
 
 
 pytestmark = pytest.mark.conformance
@@ -383,6 +400,153 @@ class HRViTUperNetTester(HRViTTester):
 class HRViTUperNetModelTest(VisionModelTests, unittest.TestCase):
     tester_class = HRViTUperNetTester
     all_model_classes = (HRViTForSemanticSegmentation,)
+
+
+# Variants of the papers' tables, two of each kind.
+
+
+class WindowsTester(GPViTTester):
+    """Shifted windows of 3 x 3 tokens, on a grid that they don't divide, and attention among groups."""
+
+    config_class = GPViTAblationConfig
+    config_kwargs = GPViTTester.config_kwargs | {
+        "layer_types": ["shifted_window_attention", "group_propagation"],
+        "window_size": 3,
+        "group_propagation_type": "attention",
+    }
+
+    def attention_shapes(self, model_class):
+        return [(self.batch_size * 6, 4, 9, 9)]
+
+
+class PlainViTTester(GPViTTester):
+    """Attention among all tokens, and a layer of convolutions."""
+
+    config_class = GPViTAblationConfig
+    config_kwargs = GPViTTester.config_kwargs | {
+        "layer_types": ["full_attention", "convolution"],
+        "group_layer_indices": [],
+        "num_group_tokens": [],
+        "use_closing_convolution": False,
+        "pooling_type": "mean",
+    }
+
+    def attention_shapes(self, model_class):
+        return [(self.batch_size, 4, 35, 35)]
+
+
+GPVIT_ABLATIONS = (
+    GPViTAblationModel,
+    GPViTAblationBackbone,
+    GPViTAblationForImageClassification,
+    GPViTAblationForSemanticSegmentation,
+)
+
+
+class WindowsModelTest(VisionModelTests, unittest.TestCase):
+    tester_class = WindowsTester
+    all_model_classes = GPVIT_ABLATIONS
+
+
+class WindowsBackboneTest(VisionBackboneTests, unittest.TestCase):
+    tester_class = WindowsTester
+    all_model_classes = (GPViTAblationBackbone,)
+
+
+class PlainViTModelTest(VisionModelTests, unittest.TestCase):
+    tester_class = PlainViTTester
+    all_model_classes = GPVIT_ABLATIONS
+
+
+class UnsharedHRViTTester(HRViTTester):
+    """Keys, patch embeddings and fusion are others."""
+
+    config_class = HRViTAblationConfig
+    config_kwargs = HRViTTester.config_kwargs | {
+        "share_key_value": False,
+        "patch_embedding_type": "full",
+        "fusion_paths": "neighbors",
+    }
+
+
+class PlainHRViTTester(UnsharedHRViTTester):
+    """Without any of HRViT's ideas."""
+
+    config_kwargs = UnsharedHRViTTester.config_kwargs | {
+        "feed_forward_type": "mlp",
+        "use_parallel_convolution": False,
+        "use_attention_nonlinearity": False,
+        "use_diversity_shortcut": False,
+    }
+
+
+HRVIT_ABLATIONS = (
+    HRViTAblationForImageClassification,  # first, as above
+    HRViTAblationModel,
+    HRViTAblationBackbone,
+    HRViTAblationForSemanticSegmentation,
+)
+
+
+class UnsharedHRViTModelTest(VisionModelTests, unittest.TestCase):
+    tester_class = UnsharedHRViTTester
+    all_model_classes = HRVIT_ABLATIONS
+
+
+class PlainHRViTModelTest(VisionModelTests, unittest.TestCase):
+    tester_class = PlainHRViTTester
+    all_model_classes = HRVIT_ABLATIONS
+
+
+class PlainHRViTBackboneTest(VisionBackboneTests, unittest.TestCase):
+    tester_class = PlainHRViTTester
+    all_model_classes = (HRViTAblationBackbone,)
+
+
+class HRNetCSWinTester(HRViTTester):
+    """One module of two branches."""
+
+    config_class = HRNetViTConfig
+    config_kwargs = HRViTTester.config_kwargs | {
+        "num_blocks": [[1, 1]],
+        "stem_hidden_sizes": [6, 12],
+        "num_stem_bottlenecks": 1,
+        "reduction_ratios": [2, 1],
+    }
+
+    def attention_shapes(self, model_class):
+        finer, coarser = super().attention_shapes(model_class)[2:4], super().attention_shapes(model_class)[4:]
+        return finer + coarser
+
+
+class HRNetMiTTester(HRNetCSWinTester):
+    config_kwargs = HRNetCSWinTester.config_kwargs | {"attention_type": "reduced", "reduction_type": "depthwise"}
+
+    def attention_shapes(self, model_class):
+        return [(self.batch_size, 2, 9 * 13, 5 * 7), (self.batch_size, 4, 5 * 7, 5 * 7)]
+
+
+HRNET_VITS = (
+    HRNetViTForImageClassification,  # first, as above
+    HRNetViTModel,
+    HRNetViTBackbone,
+    HRNetViTForSemanticSegmentation,
+)
+
+
+class HRNetCSWinModelTest(VisionModelTests, unittest.TestCase):
+    tester_class = HRNetCSWinTester
+    all_model_classes = HRNET_VITS
+
+
+class HRNetCSWinBackboneTest(VisionBackboneTests, unittest.TestCase):
+    tester_class = HRNetCSWinTester
+    all_model_classes = (HRNetViTBackbone,)
+
+
+class HRNetMiTModelTest(VisionModelTests, unittest.TestCase):
+    tester_class = HRNetMiTTester
+    all_model_classes = HRNET_VITS
 
 
 # In-tree references: run only to learn which tests upstream's own vision models skip.

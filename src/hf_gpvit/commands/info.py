@@ -6,12 +6,12 @@ from argparse import Namespace
 
 from transformers import BaseImageProcessor, PreTrainedModel
 
-from ..costs import backbone_parameters, count_costs
+from ..costs import backbone_parameters, count_costs, count_plain_macs
 from ..data.image_processors import size_after
 from ..files import printable
 from ..hub.cards import FEATURE_EXTRACTION
 from ..models.configuration_base import check_field_names
-from ..saved_models import class_and_config, class_for, load_image_processor, presets
+from ..saved_models import class_and_config, class_for, is_preset, load_image_processor, preset_config, presets
 from ..tasks import ImageClassification, Task, find_task, image_processor_for, task_called_by
 from .ending import ending_errors, say
 
@@ -31,7 +31,8 @@ def run(options: Namespace, prog: str) -> None:
         f"parameters of all           {model.num_parameters():>14,}",
         f"weights                     {_mib(costs.weight_bytes)}",
         f"one picture of {height}x{width}{f', with {workload}' if workload else ''}:",
-        f"multiply-adds               {costs.macs / 1e9:>14.2f} GMAC",
+        f"multiply-adds               {_gmac(costs.macs)}",
+        f"multiply-adds, plain order  {_gmac(count_plain_macs(model, height, width))}, as papers count them",
         f"activations at their peak   {_mib(costs.activation_bytes)}",
     )
 
@@ -49,13 +50,16 @@ def _task(model: PreTrainedModel) -> str:
     return f"{task.name}, {detector_type}" if detector_type else task.name
 
 
+def _gmac(macs: int) -> str:
+    return f"{macs / 1e9:>14.2f} GMAC"
+
+
 def _mib(num_bytes: int) -> str:
     return f"{num_bytes / 2**20:>14.1f} MiB in float32"
 
 
 def _model(name: str, task: str | None, detector_type: str | None) -> PreTrainedModel:
-    config_class = presets().get(name)
-    if config_class is not None:
+    if is_preset(name):
         return _of_preset(name, find_task(task) if task else ImageClassification, detector_type)
     for option, value in (("--task", task), ("--detector_type", detector_type)):
         if value is not None:
@@ -70,13 +74,13 @@ def _model(name: str, task: str | None, detector_type: str | None) -> PreTrained
 
 
 def _of_preset(name: str, task: type[Task], detector_type: str | None) -> PreTrainedModel:
-    model_class = class_for(presets()[name], task.auto_class)
+    model_class = class_for(type(preset_config(name)), task.auto_class)
     if model_class is None:
         known = [preset for preset, family in presets().items() if class_for(family, task.auto_class)]
         raise ValueError(f"--task {task.name} is for the presets {', '.join(known)}, got {name}.")
     fields = {} if detector_type is None else {"detector_type": detector_type}
     check_field_names(model_class.config_class, fields)
-    return model_class(model_class.config_class.from_preset(name, num_labels=task.usual_num_labels, **fields))
+    return model_class(preset_config(name, model_class.config_class, num_labels=task.usual_num_labels, **fields))
 
 
 def _sides(image_size: list[int] | None, name: str, model: PreTrainedModel) -> tuple[int, int]:
@@ -92,7 +96,7 @@ def _sides(image_size: list[int] | None, name: str, model: PreTrainedModel) -> t
 
 def _image_processor(name: str, model: PreTrainedModel) -> BaseImageProcessor:
     """The one that was saved with a model; what it would be, where there is none."""
-    if name in presets():
+    if is_preset(name):
         return image_processor_for(model)
     try:
         return load_image_processor(name)

@@ -15,7 +15,7 @@ from .labels import load_label_set
 
 
 # Part of the resized image's shorter side that the centre crop keeps, for classification.
-CROP_RATIO = {"gpvit": 224 / 256, "hrvit": 0.9}
+CROP_RATIO = {"gpvit": 224 / 256, "gpvit_ablation": 224 / 256, "hrvit": 0.9, "hrvit_ablation": 0.9, "hrnet_vit": 0.9}
 # ADE20K: the image is fitted into 512 x 2048, keeping its ratio.
 SEGMENTATION_SIDE = 512
 SEGMENTATION_MAX_RATIO = 4

@@ -21,7 +21,8 @@ from ..tasks import image_processor_for, task_called_by
 # What trunks and backbones, which have no task, do in the Hub's words.
 FEATURE_EXTRACTION = "image-feature-extraction"
 
-PAPERS = {"gpvit": "arxiv:2212.06795", "hrvit": "arxiv:2111.01236"}
+_GPVIT, _HRVIT = "arxiv:2212.06795", "arxiv:2111.01236"
+PAPERS = {"gpvit": _GPVIT, "gpvit_ablation": _GPVIT, "hrvit": _HRVIT, "hrvit_ablation": _HRVIT, "hrnet_vit": _HRVIT}
 
 # What metrics.json may say besides figures: of what they are, and from what the model was fine-tuned.
 ORIGINS = ("dataset", "split", "base_model")

@@ -48,7 +48,14 @@ from .layers import (
     in_own_precision,
 )
 from .modeling_base import ClassifierMixin, HighResolutionPreTrainedModel, SegmentorMixin
-from .shortcuts import at_least_float32, composable, group_by_weights, ungroup_by_weights, with_shortcut
+from .shortcuts import (
+    at_least_float32,
+    composable,
+    encode_positions_at_once,
+    group_by_weights,
+    ungroup_by_weights,
+    with_shortcut,
+)
 
 
 class GPViTKwargs(TransformersKwargs, total=False):
@@ -121,15 +128,18 @@ def recorded(outputs: GPViTModelOutput) -> dict[str, tuple[torch.Tensor, ...] | 
     return {key: getattr(outputs, key) for key in keys}
 
 
-def token_grid(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of tokens that the stem, of stride 8, makes of an image."""
-    return ceil_div(height, 8), ceil_div(width, 8)
+PATCH_SIZE = 8  # stride of the stem
+
+
+def token_grid(height: int, width: int, patch_size: int = PATCH_SIZE) -> tuple[int, int]:
+    """Rows and columns of tokens that a stem of stride `patch_size` makes of an image."""
+    return ceil_div(height, patch_size), ceil_div(width, patch_size)
 
 
 class GPViTEmbeddings(nn.Module):
-    """Convolutional stem of stride 8 and learned absolute positions (Section 3)."""
+    """Convolutional stem of stride `patch_size` and learned absolute positions (Section 3)."""
 
-    def __init__(self, config: GPViTConfig):
+    def __init__(self, config: GPViTConfig, patch_size: int = PATCH_SIZE):
         super().__init__()
         channels = config.stem_hidden_size
         self.num_channels = config.num_channels
@@ -137,9 +147,11 @@ class GPViTEmbeddings(nn.Module):
             ConvBNReLU(config.num_channels, channels, kernel_size=7, stride=2),
             *(ConvBNReLU(channels, channels, kernel_size=3) for _ in range(config.num_stem_convs)),
         )
-        self.projection = StridedConv2d(channels, config.hidden_size, kernel_size=4, stride=4)
+        self.projection = StridedConv2d(channels, config.hidden_size, patch_size // 2, stride=patch_size // 2)
+        self.projected = (patch_size // 2, patch_size // 2)  # pixels of the stem that become a token
+        self.patch_size = patch_size
         size = config.image_size
-        self.grid = token_grid(size, size) if isinstance(size, int) else token_grid(*size)
+        self.grid = token_grid(*((size, size) if isinstance(size, int) else size), patch_size)
         self.position_embeddings = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], config.hidden_size))
 
     def interpolate_position_embeddings(self, grid: tuple[int, int]) -> torch.Tensor:
@@ -152,11 +164,11 @@ class GPViTEmbeddings(nn.Module):
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(B, num_channels, H, W) -> (B, N, C)."""
-        grid = token_grid(*pixel_values.shape[-2:])
+        grid = token_grid(*pixel_values.shape[-2:], self.patch_size)
         pixel_values = channels_last_pixels(pixel_values, self.projection.weight.dtype)
         # The official code pads the stem's activation and not the image, which would change what BatchNorm shifts.
         hidden_states = self.stem(pixel_values).permute(0, 2, 3, 1)
-        hidden_states = Windows(hidden_states.shape[1:3], (4, 4)).pad(hidden_states)
+        hidden_states = Windows(hidden_states.shape[1:3], self.projected).pad(hidden_states)
         hidden_states = conv_channels_last(self.projection, hidden_states)
         return hidden_states.flatten(1, 2) + self.interpolate_position_embeddings(grid)
 
@@ -184,17 +196,14 @@ class GPViTStripeAttention(StripeAttention):
         output, weights = self.attend(query, key, value, mask, output_weights=output_attentions)
         return stripes.join(output + self.encode_positions(value, stripes)), weights
 
+    @with_shortcut(encode_positions_at_once)
     def encode_positions(self, value: torch.Tensor, stripes: Windows) -> torch.Tensor:
-        """LePE of (B * stripes, h * w, C/2) values.
+        """LePE of (B * stripes, h * w, C/2) values, each stripe a map of its own."""
+        return self.convolve(value.unflatten(1, stripes.window)).flatten(1, 2)
 
-        The stripes of an image become one map with a row of zeros below each: the zeros that a stripe's own padding
-        would have given. As many little images they would make the convolution's choice of kernel, and with it the
-        compiled graph, depend on the number of stripes.
-        """
-        height, number = stripes.window[0], stripes.grid[0] * stripes.grid[1]
-        value = F.pad(value.unflatten(1, stripes.window), (0, 0, 0, 0, 0, 1)).unflatten(0, (-1, number))
-        positions = depthwise_channels_last(self.position_encoding, value.flatten(1, 2))
-        return positions.unflatten(1, (number, height + 1))[:, :, :height].flatten(0, 1).flatten(1, 2)
+    def convolve(self, value: torch.Tensor) -> torch.Tensor:
+        """Maps (B, H, W, C/2) -> (B, H, W, C/2)."""
+        return depthwise_channels_last(self.position_encoding, value)
 
 
 class GPViTLocalAttention(nn.Module):
@@ -485,7 +494,7 @@ class GPViTPreTrainedModel(HighResolutionPreTrainedModel):
         if self.training:
             raise ValueError("group_maps needs a model in eval mode, got training=True; call model.eval() first.")
         outputs = self.base_model(pixel_values, output_group_attentions=True)
-        grid = token_grid(*pixel_values.shape[-2:])
+        grid = self.token_grid(*pixel_values.shape[-2:])
         return tuple(weights.mean(dim=1).unflatten(-1, grid) for weights in outputs.group_attentions)
 
 
@@ -526,8 +535,8 @@ class GPViTModel(GPViTPreTrainedModel):
         Raises:
             ValueError: `pixel_values` are no images for this model.
         """
-        self._check_images(pixel_values, coarsest_stride=8)
-        return self.embeddings(pixel_values), token_grid(*pixel_values.shape[-2:])
+        self._check_images(pixel_values, coarsest_stride=self.embeddings.patch_size)
+        return self.embeddings(pixel_values), self.token_grid(*pixel_values.shape[-2:])
 
     @capture_outputs(tie_last_hidden_states=False)
     @auto_docstring
@@ -547,12 +556,13 @@ class GPViTModel(GPViTPreTrainedModel):
 )
 class GPViTBackbone(BackboneMixin, GPViTPreTrainedModel):
     trunk_class = GPViTModel
+    feature_norms_class = GPViTFeatureNorms
 
     def __init__(self, config: GPViTConfig):
         super().__init__(config)
         self.num_features = [config.hidden_size] * len(config.stage_names)
         self.gpvit = self.trunk_class(config, add_pooling_layer=False)
-        self.feature_norms = GPViTFeatureNorms(config)
+        self.feature_norms = self.feature_norms_class(config)
         self.post_init()
 
     @can_return_tuple
@@ -579,7 +589,7 @@ class GPViTBackbone(BackboneMixin, GPViTPreTrainedModel):
             )
         outputs = self.gpvit(pixel_values, **kwargs)
         return GPViTBackboneOutput(
-            feature_maps=self.feature_norms(outputs, self.out_features, token_grid(*pixel_values.shape[-2:])),
+            feature_maps=self.feature_norms(outputs, self.out_features, self.token_grid(*pixel_values.shape[-2:])),
             **recorded(outputs),
         )
 
@@ -633,6 +643,7 @@ class GPViTForImageClassification(ClassifierMixin, GPViTPreTrainedModel):
 )
 class GPViTForSemanticSegmentation(SegmentorMixin, GPViTPreTrainedModel):
     trunk_class = GPViTModel
+    feature_norms_class = GPViTFeatureNorms
 
     def __init__(self, config: GPViTConfig):
         super().__init__(config)
@@ -640,7 +651,7 @@ class GPViTForSemanticSegmentation(SegmentorMixin, GPViTPreTrainedModel):
         in_channels = [config.hidden_size] * len(self.stages)
         self.num_labels = config.num_labels
         self.gpvit = self.trunk_class(config, add_pooling_layer=False)
-        self.feature_norms = GPViTFeatureNorms(config)
+        self.feature_norms = self.feature_norms_class(config)
         self._build_heads(in_channels, auxiliary_in_index=len(in_channels) - 1)
         self.post_init()
 
@@ -660,7 +671,7 @@ class GPViTForSemanticSegmentation(SegmentorMixin, GPViTPreTrainedModel):
         """
         labels = self._checked_labels(pixel_values, labels)
         outputs = self.gpvit(pixel_values, **kwargs)
-        feature_maps = self.feature_norms(outputs, self.stages, token_grid(*pixel_values.shape[-2:]))
+        feature_maps = self.feature_norms(outputs, self.stages, self.token_grid(*pixel_values.shape[-2:]))
         logits = self.decode_head(feature_maps)
         return GPViTSemanticSegmenterOutput(
             loss=self._loss(logits, feature_maps, labels),

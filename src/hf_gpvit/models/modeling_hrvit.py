@@ -159,12 +159,17 @@ class HRViTFusion(nn.Module):
                     if source < target
                     else self.upsampling_class(channels, outputs, source - target)
                     for source, channels in enumerate(in_channels)
-                    if source != target
+                    if self.has_path(source, target)
                 }
             )
             for target, outputs in enumerate(out_channels)
         )
         self.activation = ACT2FN[config.hidden_act]
+
+    @staticmethod
+    def has_path(source: int, target: int) -> bool:
+        """Whether layers lead from branch `source` to branch `target`: what variants of the fusion override."""
+        return source != target
 
     def forward(self, hidden_states: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """Maps (B, h / 2^i, w / 2^i, C_i), finest first -> the same, or one more."""

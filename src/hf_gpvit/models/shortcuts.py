@@ -6,7 +6,8 @@ The models are written as the papers draw them. `with_shortcut` names for a meth
 a function of the same arguments that gives None wherever it is no gain, or where it would change what others see.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import reduce, wraps
 
 import torch
@@ -43,6 +44,17 @@ def with_shortcut(shortcut: Callable) -> Callable[[Callable], Callable]:
         return wrapped
 
     return decorate
+
+
+@contextmanager
+def plain_forwards() -> Iterator[None]:
+    """Every forward as it is written, in all threads."""
+    global ENABLED
+    before, ENABLED = ENABLED, False
+    try:
+        yield
+    finally:
+        ENABLED = before
 
 
 # --- of all models
@@ -106,6 +118,21 @@ def product_by_convolution(hidden_states, weight, bias):
 def product(hidden_states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """(..., in_features) -> (..., out_features), as `F.linear`."""
     return F.linear(hidden_states, weight, bias)
+
+
+# --- of LePE
+
+
+def encode_positions_at_once(attention, value, stripes):
+    """The stripes of an image as one map with a row of zeros below each: those that a stripe's own padding would give.
+
+    As many little images they would make the convolution's choice of kernel, and with it the compiled graph, depend
+    on the number of stripes.
+    """
+    height, number = stripes.window[0], stripes.grid[0] * stripes.grid[1]
+    value = F.pad(value.unflatten(1, stripes.window), (0, 0, 0, 0, 0, 1)).unflatten(0, (-1, number))
+    positions = attention.convolve(value.flatten(1, 2))
+    return positions.unflatten(1, (number, height + 1))[:, :, :height].flatten(0, 1).flatten(1, 2)
 
 
 # --- of GP Blocks

@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..models.configuration_base import check_field_names
 from ..registration import MODEL_CLASSES
-from ..saved_models import check_finite, class_for, own_class, presets, read_config, reading
+from ..saved_models import check_finite, class_for, is_preset, own_class, preset_config, presets, read_config, reading
 from ..tasks import find_task
 
 
@@ -25,8 +25,8 @@ def build_model(
     """A model of `model` for `task` and these classes.
 
     Args:
-        model: Preset ("gpvit-nano": random weights), or folder or Hub name of a pretrained model of any task, whose
-            head is kept where it fits.
+        model: Preset ("gpvit-nano") or variant of `hf_gpvit.ablations` ("l1-window-none"), with random weights; or
+            folder or Hub name of a pretrained model of any task, whose head is kept where it fits.
         task: Key of `hf_gpvit.tasks.TASKS`.
         class_names: Names of the classes in the order of their ids.
         image_size: Side in pixels of the images that a preset's position embeddings are made for. Default: the
@@ -41,12 +41,12 @@ def build_model(
     check_fields(model, task, fields)
     names = {"id2label": dict(enumerate(class_names))}  # the config derives label2id
     model_class = _class_of(model, task)
-    if model not in presets():
+    if not is_preset(model):
         with _naming(model):
             return _pretrained(model, model_class, names, fields)
     if image_size is not None:
         fields["image_size"] = image_size
-    return find_task(task).auto_class.from_config(model_class.config_class.from_preset(model, **names, **fields))
+    return find_task(task).auto_class.from_config(preset_config(model, model_class.config_class, **names, **fields))
 
 
 def check_fields(model: str, task: str, fields: Iterable[str]) -> None:
@@ -75,8 +75,8 @@ def _class_of(model: str, task: str) -> type:
 
 def config_of(model: str) -> PreTrainedConfig:
     """The config of a preset or saved model; an OSError where `model` is neither."""
-    if model in presets():
-        return presets()[model].from_preset(model)
+    if is_preset(model):
+        return preset_config(model)
     with _naming(model):
         return read_config(model)
 
