@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import initialization as init
+from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ..models.compat import OutputRecorder, StridedConv2d
@@ -79,7 +80,7 @@ class GPViTClassTokenEmbeddings(nn.Module):
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(B, num_channels, H, W) -> (B, 1 + N, C)."""
         hidden_states = self.stem(pixel_values)
-        class_token = (self.class_token + self.position_embeddings).expand(len(hidden_states), -1, -1)
+        class_token = (self.class_token + self.position_embeddings).expand(hidden_states.shape[0], -1, -1)
         return torch.cat([class_token.to(hidden_states.dtype), hidden_states], dim=1)
 
 
@@ -118,7 +119,7 @@ class GPViTFullAttention(nn.Module):
         """(B, ..., C) -> (B, ..., C)."""
         tokens = hidden_states.flatten(1, -2)
         attended, _ = self.attention(self.qkv(tokens), output_attentions=output_attentions)
-        return self.projection(attended).view(hidden_states.shape)
+        return self.projection(attended).reshape(hidden_states.shape)
 
 
 class GPViTWindowAttention(nn.Module):
@@ -142,26 +143,20 @@ class GPViTWindowAttention(nn.Module):
         padded = Windows(size, self.window).pad(hidden_states)
         return crop_map(self.attend_within_windows(padded, output_attentions), size)
 
-    def attend_within_windows(
-        self, padded: torch.Tensor, output_attentions: bool | None = False, regions: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """(B, H, W, C) of whole windows -> (B, H, W, C).
-
-        `regions` (H, W): numbers of the parts of the map that don't see each other, though they share a window.
-        """
+    def attend_within_windows(self, padded: torch.Tensor, output_attentions: bool | None) -> torch.Tensor:
+        """Map (B, H, W, C) of whole windows -> (B, H, W, C)."""
         windows = Windows(padded.shape[1:3], self.window)
-        bias = self.position_bias()
-        if regions is not None:
-            regions = windows.split(regions[None])
-            apart = regions[:, None, :, None] != regions[:, None, None, :]
-            bias = bias.expand(len(apart), -1, -1, -1).masked_fill(apart, -100)
-        tokens = windows.split(padded)
-        bias = bias.repeat(len(tokens) // len(bias), 1, 1, 1)
-        attended, _ = self.attention(self.qkv(tokens), bias, output_attentions=output_attentions)
+        qkv, bias = self.qkv(windows.split(padded)), self.score_bias(windows)
+        bias = bias[None].expand(qkv.shape[0] // bias.shape[0], -1, -1, -1, -1).flatten(0, 1)
+        attended, _ = self.attention(qkv, bias.to(qkv.dtype), output_attentions=output_attentions)
         return windows.join(self.projection(attended))
 
+    def score_bias(self, windows: Windows) -> torch.Tensor:
+        """What is added to the scores of each window of an image, (windows, heads, L, L), or to all, (1, ...)."""
+        return self.position_bias()
+
     def position_bias(self) -> torch.Tensor:
-        """What is added to the scores of a window, (1, heads, L, L): by the steps from key to query."""
+        """The learned biases by the steps from key to query, (1, heads, L, L)."""
         height, width = (torch.arange(side, device=self.relative_positions.device) for side in self.window)
         rows = height[:, None] - height + len(height) - 1
         columns = width[:, None] - width + len(width) - 1
@@ -179,19 +174,21 @@ class GPViTShiftedWindowAttention(GPViTWindowAttention):
         super().__init__(config)
         self.shift = config.window_size // 2
 
-    def forward(self, hidden_states: torch.Tensor, output_attentions: bool | None = False) -> torch.Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
-        size = hidden_states.shape[1:3]
-        padded = Windows(size, self.window).pad(hidden_states)
+    def attend_within_windows(self, padded: torch.Tensor, output_attentions: bool | None) -> torch.Tensor:
+        """Map (B, H, W, C) of whole windows -> (B, H, W, C)."""
         rolled = padded.roll((-self.shift, -self.shift), dims=(1, 2))
-        regions = self.regions(padded.shape[1], padded.device)[:, None] * 3
-        regions = regions + self.regions(padded.shape[2], padded.device)
-        attended = self.attend_within_windows(rolled, output_attentions, regions)
-        return crop_map(attended.roll((self.shift, self.shift), dims=(1, 2)), size)
+        return super().attend_within_windows(rolled, output_attentions).roll((self.shift, self.shift), dims=(1, 2))
 
-    def regions(self, side: int, device: torch.device) -> torch.Tensor:
+    def score_bias(self, windows: Windows) -> torch.Tensor:
+        """Position biases, less by 100 between tokens of different regions, (windows, heads, L, L)."""
+        rows, columns = map(self.regions, windows.size)
+        regions = windows.split((3 * rows[:, None] + columns)[None])
+        apart = regions[:, None, :, None] != regions[:, None, None, :]
+        return self.position_bias() - 100 * apart
+
+    def regions(self, side: int) -> torch.Tensor:
         """Of each position along a side of the rolled map: 0, 1 in the last window, 2 where it goes on, (side,)."""
-        positions = torch.arange(side, device=device)
+        positions = torch.arange(side, device=self.relative_positions.device)
         return (positions >= side - self.window[0]).int() + (positions >= side - self.shift).int()
 
 
@@ -245,13 +242,15 @@ class GPViTConvolutionLayer(GradientCheckpointingLayer, GPViTLayer):
         channels, eps = config.hidden_size, config.layer_norm_eps
         self.first = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
         self.first_norm = nn.LayerNorm(channels, eps=eps)
+        self.activation = ACT2FN[config.hidden_act]
         self.second = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
         self.second_norm = GPViTClosingNorm(channels, eps=eps)
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, hidden_states: torch.Tensor, grid: tuple[int, int], **kwargs) -> torch.Tensor:
         """(B, N, C) -> (B, N, C), N = grid rows * grid columns."""
-        convolved = F.gelu(self.first_norm(conv_channels_last(self.first, hidden_states.unflatten(1, grid))))
+        convolved = self.first_norm(conv_channels_last(self.first, hidden_states.unflatten(1, grid)))
+        convolved = self.activation(convolved)
         convolved = self.second_norm(conv_channels_last(self.second, convolved))
         return hidden_states + self.drop_path(convolved).flatten(1, 2)
 
