@@ -20,11 +20,7 @@ from hf_gpvit.models.shortcuts import plain_forwards
 
 
 FAMILIES = json.loads((Path(__file__).parents[1] / "fixtures/ablation_counts.json").read_text(encoding="utf-8"))
-COUNTS = {
-    key: {name: count for name, count in counts.items() if name.startswith(("params", "macs"))}
-    for family in FAMILIES.values()
-    for key, counts in family.items()
-}
+COUNTS = {key: counts for family in FAMILIES.values() for key, counts in family.items()}
 # Rows that between them have most parts; all together take minutes.
 QUICK = [
     "vit-d216-p16",
