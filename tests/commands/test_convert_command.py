@@ -90,7 +90,14 @@ def test_segmentor(files, capsys):
     ]
 
 
-@pytest.mark.parametrize(("kind", "name"), [("maskrcnn", "InstanceSegmentation"), ("retinanet", "ObjectDetection")])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        # its card counts the multiply-adds of 1000 regions
+        pytest.param("maskrcnn", "InstanceSegmentation", marks=pytest.mark.slow),
+        ("retinanet", "ObjectDetection"),
+    ],
+)
 def test_detectors(files, convert, kind, name, monkeypatch):
     """The picture is looked at in the official size, here a small one."""
     monkeypatch.setattr("hf_gpvit.data.image_processors.DETECTION_SIDE", 64)
