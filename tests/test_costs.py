@@ -55,7 +55,7 @@ def test_attention_counts():
 
 
 def test_plain_order(family):
-    """What shortcuts save comes back; without any it is the same, on any device, and they are on afterwards."""
+    """What shortcuts save comes back, on any device; they are on afterwards."""
     assert count_plain_macs(Two(False), 10, 20) == count_costs(Two(False), 10, 20).macs
     model = family.segmentor_class(family.config())
     plain = count_plain_macs(model, 64, 96)

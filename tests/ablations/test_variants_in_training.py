@@ -31,7 +31,7 @@ def test_a_model_for_a_dataset(key):
 
 def test_a_run(tmp_path):
     draw_photos(tmp_path)
-    train(short_run("gpvit-nano-window-conv", tmp_path, tmp_path / "run", steps=2))
+    train(short_run("gpvit-nano-window-conv", tmp_path, tmp_path / "run", max_steps=2, eval_steps=2, logging_steps=1))
     model_class, config = class_and_config(tmp_path / "run/best")
     assert model_class.__name__ == "GPViTAblationForImageClassification"
     assert config.layer_types == VARIANTS["gpvit-nano-window-conv"].fields["layer_types"]
