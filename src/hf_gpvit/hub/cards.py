@@ -48,7 +48,7 @@ def model_card(
     """
     jinja2 = import_extra("jinja2", "hub")
     auto_class = auto_class_of(type(checked_model(model)))
-    task, family = task_called_by(type(model).__name__), model.config.model_type.partition("_")[0]
+    task, family = task_called_by(type(model).__name__), _family(model.config.model_type)
     pipeline, shown = task.pipeline if task else FEATURE_EXTRACTION, figures_of(type(model))
     if recipe is not None and not Path(recipe).is_file():
         raise FileNotFoundError(f"recipe must be a YAML file, but there is no file {recipe}.")
@@ -158,6 +158,11 @@ def _results(figures: dict[str, float], shown: dict[str, str]) -> dict[str, floa
         if not 0 <= value <= 1:
             raise ValueError(f"metrics must be fractions between 0 and 1, but {name} is {value}.")
     return results
+
+
+def _family(model_type: str) -> str:
+    """What the template of a model's card is called: pyramids and detectors have that of their trunk."""
+    return model_type if model_type in PAPERS else model_type.partition("_")[0]
 
 
 def _card_data(
