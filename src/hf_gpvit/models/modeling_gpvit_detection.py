@@ -48,6 +48,7 @@ from .inputs import (
 from .layers import ceil_div
 from .modeling_gpvit import AttentionOutputs, GPViTKwargs, recorded
 from .modeling_gpvit_adapter import GPViTAdapterBackbone, GPViTAdapterPreTrainedModel
+from .shortcuts import masks_of_found, with_shortcut
 
 
 BOX_REGION, MASK_REGION = 7, 14
@@ -432,10 +433,19 @@ class RegionMaskDetector(RegionDetector):
         return mask_loss(logits, torch.cat(labels), torch.cat(wanted))
 
     @torch.no_grad()
+    @with_shortcut(masks_of_found)
     def masks(self, scene: Scene, detections: Detections) -> torch.Tensor:
-        """(B, D, 28, 28) logits of the detections' classes."""
-        logits = self.mask_head(region_features(scene.maps, scene.strides, detections.boxes, MASK_REGION))
-        return pick(logits, detections.labels.reshape(-1, 1))[:, 0].unflatten(0, detections.labels.shape)
+        """(B, D, 28, 28) logits of the detections' classes, 0 where there is no detection."""
+        logits = self.mask_logits(scene, detections.boxes, detections.labels.flatten())
+        logits = logits.unflatten(0, detections.labels.shape)
+        return logits.masked_fill(detections.scores[..., None, None] == 0, 0)
+
+    def mask_logits(
+        self, scene: Scene, regions: list[torch.Tensor] | torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """(N, 28, 28) of regions, (R_i, 4) of each image or (B, R, 4), and the labels (N,) of all of them."""
+        logits = self.mask_head(region_features(scene.maps, scene.strides, regions, MASK_REGION))
+        return pick(logits, labels[:, None])[:, 0]
 
 
 def scored_logits(detections: Detections, num_labels: int) -> torch.Tensor:

@@ -21,6 +21,7 @@ from .compat import (
     is_hooked,
     is_plain_inference,
     is_static,
+    is_transformed,
     may_need_gradients,
     maybe_autocast,
 )
@@ -289,15 +290,34 @@ def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
+# --- of detectors
+
+
+def masks_of_found(detector, scene, detections):
+    """Only of detections that there are, which are often few of as many as there may be."""
+    found = detections.scores > 0
+    if is_captured() or found.device.type == "meta" or is_transformed():
+        return None
+    regions = [boxes[exists] for boxes, exists in zip(detections.boxes, found, strict=True)]
+    logits = detector.mask_logits(scene, regions, detections.labels[found])
+    masks = logits.new_zeros(*found.shape, *logits.shape[1:])
+    masks[found] = logits
+    return masks
+
+
 # --- where they may be taken
+
+
+def is_captured() -> bool:
+    """Whether what runs becomes a graph, in which nothing may depend on values."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def is_eager_float32_on_cpu(hidden_states: torch.Tensor) -> bool:
     """Whether what follows runs in float32 on a CPU as it is written: not compiled, traced or in autocast."""
     if hidden_states.dtype != torch.float32 or hidden_states.device.type != "cpu":
         return False
-    is_captured = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    return not is_captured and not torch.is_autocast_enabled("cpu")
+    return not is_captured() and not torch.is_autocast_enabled("cpu")
 
 
 def is_full_precision(hidden_states: torch.Tensor) -> bool:
