@@ -305,8 +305,11 @@ def test_errors_come_before_anything_is_written(photos, tmp_path, quickstart, mo
 # --- the other ways in
 
 
-@pytest.mark.parametrize("task", ["classification", None])
-def test_drawn_scenes(tmp_path, quickstart, monkeypatch, task):
+@pytest.mark.parametrize(
+    ("task", "prefix"),
+    [("classification", ""), (None, ""), ("detection", ""), ("instance-segmentation", "segm_")],
+)
+def test_drawn_scenes(tmp_path, quickstart, monkeypatch, task, prefix):
     """Without --data; segmentation by default."""
     main, module = quickstart
     monkeypatch.setitem(loading.TRAIN_SCENES, "num_scenes", 8)
@@ -324,15 +327,32 @@ def test_drawn_scenes(tmp_path, quickstart, monkeypatch, task):
     if task == "classification":
         assert list(metrics) == ["accuracy", "top5_accuracy", "seconds", "dataset", "split"]
         assert 0 <= metrics["accuracy"] <= 1
-    else:
+    elif task is None:
         names = ["ground", *names]
         means = ["mean_iou", "mean_accuracy", "overall_accuracy"]
         assert list(metrics) == [*means, *(f"iou/{name}" for name in names), "seconds", "dataset", "split"]
+    else:
+        assert list(metrics)[:3] == [f"{prefix}map{ending}" for ending in ("", "_50", "_75")]
+        assert list(metrics)[-3:] == ["seconds", "dataset", "split"]
+        assert metrics.keys() > {f"{prefix}map/{name}" for name in names}
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     assert [config["id2label"][str(index)] for index in range(len(names))] == names
     assert len(json.loads((tmp_path / "model" / "samples" / "samples.json").read_text())) == 3
     # drawn from what was not yet in its place
     assert len(drawn) == 1 and Path(drawn[0]).parent == tmp_path != Path(drawn[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["detection", "instance-segmentation"])
+def test_picture_of_objects(tmp_path, quickstart, monkeypatch, task):
+    """Each sample, its truth, what is found, and what three groups gather."""
+    main, _ = quickstart
+    monkeypatch.setitem(loading.TRAIN_SCENES, "num_scenes", 8)
+    monkeypatch.setitem(loading.TEST_SCENES, "num_scenes", 4)
+    main("--task", task, "--output", tmp_path / "model")
+    with Image.open(tmp_path / "model/picture.png") as picture:
+        assert picture.height > 3 * 224 and picture.width > 6 * 224
+        assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 1000
 
 
 def test_options_reach_the_recipe(photos, quickstart):
