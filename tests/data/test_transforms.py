@@ -190,7 +190,7 @@ def test_classifiers_see_the_same_everywhere(family, tmp_path, mode, suffix):
 CLASSIFIER, SEGMENTOR = ViTImageProcessor(), SegformerImageProcessor()
 
 
-@pytest.mark.parametrize("options", [{}, {"rand_augment_magnitude": 30, "random_erasing": 1.0}])
+@pytest.mark.parametrize("options", [{}, {"rand_augment_magnitude": 10, "random_erasing": 1.0}])
 @pytest.mark.parametrize(("size", "shape"), [(24, (3, 24, 24)), ((16, 30), (3, 16, 30))])
 def test_classification(size, shape, options):
     transform = ClassificationTransform(CLASSIFIER, size, **options)
@@ -214,13 +214,13 @@ def test_each_augmentation_of_classification():
     assert all(0 < changed_part(seed, random_erasing=1.0) < 0.4 for seed in range(5))
     assert changed_part(0, flip=1.0) > 0.5
     assert changed_part(0, crop_scale=(0.1, 0.2)) > 0.5
-    assert sum(changed_part(seed, rand_augment_magnitude=9) > 0.5 for seed in range(10)) > 5
+    assert 3 < sum(changed_part(seed, rand_augment_magnitude=9) > 0.5 for seed in range(12)) < 12
 
 
 def test_what_turns_into_the_picture_is_of_the_mean_colour():
     """After normalisation, as if nothing were there; grey stays grey under every operation of this seed."""
     processor = ViTImageProcessor(image_mean=[0.2, 0.4, 0.6])
-    transform = ClassificationTransform(processor, 32, (1.0, 1.0), rand_augment_magnitude=30, flip=0.0)
+    transform = ClassificationTransform(processor, 32, (1.0, 1.0), rand_augment_magnitude=10, flip=0.0)
     white = Image.new("RGB", (32, 32), "white")
     corners = [transform(white)[:, [0, 0, -1, -1], [0, -1, 0, -1]] for _ in range(60)]
     assert any((corner.abs().amax(0) < 0.02).any() for corner in corners)
@@ -233,7 +233,7 @@ def test_what_turns_into_the_picture_is_of_the_mean_colour():
         ({"crop_scale": (0.9, 0.5)}, "crop_scale"),
         ({"flip": 2}, r"flip must be in \[0, 1\], got 2"),
         ({"random_erasing": -0.5}, "random_erasing must be in"),
-        ({"rand_augment_magnitude": 31}, "rand_augment_magnitude must be 0 to 30, got 31"),
+        ({"rand_augment_magnitude": 11}, "rand_augment_magnitude must be 0 to 10, got 11"),
     ],
 )
 def test_wrong_options_of_classification(options, message):

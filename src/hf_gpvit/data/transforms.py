@@ -17,11 +17,10 @@ from transformers import BaseImageProcessor
 from transformers.image_transforms import get_size_with_aspect_ratio
 
 from .masks import IGNORE_INDEX, reduces_labels
+from .rand_augment import MAX_MAGNITUDE, RandAugment
 
 
 CROP_ATTEMPTS = 10
-RAND_AUGMENT_OPS = 2
-MAX_MAGNITUDE = 30
 ERASED_AREA = (0.02, 1 / 3)
 
 
@@ -32,7 +31,8 @@ class ClassificationTransform:
         image_processor: The one that belongs to the model; its mean and standard deviation normalise the pixels.
         image_size: Side, or height and width, of the crops in pixels.
         crop_scale: Least and greatest part of the picture's area that a crop shows. Default (0.08, 1).
-        rand_augment_magnitude: Of RandAugment's two random operations (arXiv:1909.13719), 0 to 30. Default 0: none.
+        rand_augment_magnitude: Mean level of RandAugment's two random operations, 0 to 10 (`RandAugment`). Default 0:
+            none.
         flip: Probability of a horizontal flip. Default 0.5.
         random_erasing: Probability that a box is replaced by noise (arXiv:1708.04896). Default 0.
 
@@ -62,9 +62,7 @@ class ClassificationTransform:
         if rand_augment_magnitude:
             # what an operation moves into the picture is of the mean colour, as if it weren't there
             fill = [round(255 * value) for value in image_processor.image_mean]
-            # torchvision turns and shears tensors bilinearly at best
-            options = {"interpolation": InterpolationMode.BILINEAR, "fill": fill}
-            augment.append(v2.RandAugment(RAND_AUGMENT_OPS, rand_augment_magnitude, **options))
+            augment.append(RandAugment(rand_augment_magnitude, fill))
         self.augment = v2.Compose(augment)
         finish = [normalizing_transform(image_processor)]
         if random_erasing:
