@@ -197,19 +197,51 @@ class RandomCategoryCrop(v2.Transform):
 def photometric_distortion_transform() -> v2.Transform:
     """Brightness, contrast (first or last of the others), saturation and hue, each changed half of the time.
 
-    torchvision's RandomPhotometricDistort also swaps colour channels, which no recipe does.
+    As the mm toolkits have it: brightness is added, contrast multiplies, and saturation is that of HSV. torchvision's
+    RandomPhotometricDistort has other kinds of these, and swaps colour channels.
     """
     brightness, contrast, saturation, hue = (
-        v2.RandomApply([v2.ColorJitter(**options)])
-        for options in (
-            {"brightness": 32 / 255},
-            {"contrast": (0.5, 1.5)},
-            {"saturation": (0.5, 1.5)},
-            {"hue": 18 / 180},
+        v2.RandomApply([change])
+        for change in (
+            RandomBrightness(32),
+            v2.ColorJitter(brightness=(0.5, 1.5)),
+            RandomSaturation((0.5, 1.5)),
+            v2.ColorJitter(hue=18 / 180),
         )
     )
     orders = [v2.Compose([contrast, saturation, hue]), v2.Compose([saturation, hue, contrast])]
     return v2.Compose([brightness, v2.RandomChoice(orders)])
+
+
+class RandomBrightness(v2.Transform):
+    """Adds a random number to all values of a uint8 picture, between minus and plus `greatest`."""
+
+    def __init__(self, greatest: float):
+        super().__init__()
+        self.greatest = greatest
+
+    def make_params(self, flat_inputs: list) -> dict:
+        return {"change": torch.empty(1).uniform_(-self.greatest, self.greatest).item()}
+
+    def transform(self, inpt: Tensor, params: dict) -> Tensor:
+        return (inpt + params["change"]).clamp_(0, 255).to(torch.uint8)
+
+
+class RandomSaturation(v2.Transform):
+    """Multiplies the saturation of HSV of a (3, H, W) uint8 picture by a random factor; it is 1 at most."""
+
+    def __init__(self, factor_range: tuple[float, float]):
+        super().__init__()
+        self.factor_range = factor_range
+
+    def make_params(self, flat_inputs: list) -> dict:
+        return {"factor": torch.empty(1).uniform_(*self.factor_range).item()}
+
+    def transform(self, inpt: Tensor, params: dict) -> Tensor:
+        value = inpt.amax(0, keepdim=True).float()
+        missing = value - inpt
+        full = value / missing.amax(0, keepdim=True).clamp(min=1)  # the factor that makes a pixel's saturation 1
+        return (value - missing * full.clamp(max=params["factor"])).round().to(torch.uint8)
 
 
 def mixup_cutmix(
