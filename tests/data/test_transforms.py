@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the training transforms give: crops that masks follow, preprocessed as evaluation and pipelines do."""
 
+import colorsys
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from hf_gpvit.data.transforms import (
     ClassificationTransform,
     RandomCategoryCrop,
     RandomRatioResize,
+    RandomSaturation,
     SegmentationTransform,
     mixup_cutmix,
     photometric_distortion_transform,
@@ -190,7 +193,7 @@ def test_classifiers_see_the_same_everywhere(family, tmp_path, mode, suffix):
 CLASSIFIER, SEGMENTOR = ViTImageProcessor(), SegformerImageProcessor()
 
 
-@pytest.mark.parametrize("options", [{}, {"rand_augment_magnitude": 30, "random_erasing": 1.0}])
+@pytest.mark.parametrize("options", [{}, {"rand_augment_magnitude": 10, "random_erasing": 1.0}])
 @pytest.mark.parametrize(("size", "shape"), [(24, (3, 24, 24)), ((16, 30), (3, 16, 30))])
 def test_classification(size, shape, options):
     transform = ClassificationTransform(CLASSIFIER, size, **options)
@@ -214,13 +217,13 @@ def test_each_augmentation_of_classification():
     assert all(0 < changed_part(seed, random_erasing=1.0) < 0.4 for seed in range(5))
     assert changed_part(0, flip=1.0) > 0.5
     assert changed_part(0, crop_scale=(0.1, 0.2)) > 0.5
-    assert sum(changed_part(seed, rand_augment_magnitude=9) > 0.5 for seed in range(10)) > 5
+    assert 3 < sum(changed_part(seed, rand_augment_magnitude=9) > 0.5 for seed in range(12)) < 12
 
 
 def test_what_turns_into_the_picture_is_of_the_mean_colour():
     """After normalisation, as if nothing were there; grey stays grey under every operation of this seed."""
     processor = ViTImageProcessor(image_mean=[0.2, 0.4, 0.6])
-    transform = ClassificationTransform(processor, 32, (1.0, 1.0), rand_augment_magnitude=30, flip=0.0)
+    transform = ClassificationTransform(processor, 32, (1.0, 1.0), rand_augment_magnitude=10, flip=0.0)
     white = Image.new("RGB", (32, 32), "white")
     corners = [transform(white)[:, [0, 0, -1, -1], [0, -1, 0, -1]] for _ in range(60)]
     assert any((corner.abs().amax(0) < 0.02).any() for corner in corners)
@@ -233,7 +236,7 @@ def test_what_turns_into_the_picture_is_of_the_mean_colour():
         ({"crop_scale": (0.9, 0.5)}, "crop_scale"),
         ({"flip": 2}, r"flip must be in \[0, 1\], got 2"),
         ({"random_erasing": -0.5}, "random_erasing must be in"),
-        ({"rand_augment_magnitude": 31}, "rand_augment_magnitude must be 0 to 30, got 31"),
+        ({"rand_augment_magnitude": 11}, "rand_augment_magnitude must be 0 to 10, got 11"),
     ],
 )
 def test_wrong_options_of_classification(options, message):
@@ -336,7 +339,7 @@ def test_crops_of_small_pictures_and_everywhere():
 def test_photometric_distortion():
     """Each of four changes half of the time; channels stay in their places."""
     distort = photometric_distortion_transform()
-    picture = torch.tensor([200, 100, 50], dtype=torch.uint8)[:, None, None].repeat(1, 8, 8)
+    picture = torch.tensor([120, 60, 30], dtype=torch.uint8)[:, None, None].repeat(1, 8, 8)
     picture[:, 4:] //= 2
     changed = [distort(picture) for _ in range(300)]
     assert all(image.shape == picture.shape and image.dtype == torch.uint8 for image in changed)
@@ -345,6 +348,28 @@ def test_photometric_distortion():
     means = torch.stack([image.float().mean((1, 2)) for image in changed])
     assert (means.argmax(1) == 0).all() and (means[:, 2] < means[:, 0]).all()
     assert means.std(0).min() > 5
+
+
+def test_brightness_is_added_and_contrast_multiplies():
+    """On grey, which saturation and hue leave alone: a line for each result, whose slope is the contrast."""
+    torch.manual_seed(0)
+    distort = photometric_distortion_transform()
+    grey = torch.tensor([40, 60, 80], dtype=torch.uint8).expand(3, 1, 3)
+    results = torch.stack([distort(grey)[0, 0] for _ in range(200)]).float()
+    slopes = (results[:, 2] - results[:, 0]) / 40
+    shifts = (results[:, 1] / slopes - 60)[slopes > 0.9]
+    assert 0.45 < slopes.min() < 0.6 and 1.4 < slopes.max() < 1.55
+    assert (slopes == 1).float().mean() == pytest.approx(0.5, abs=0.15)
+    assert -36 < shifts.min() < -25 and 25 < shifts.max() < 36
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.5])
+def test_saturation_is_that_of_hsv(factor):
+    picture = torch.randint(256, (3, 6, 6), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    changed = RandomSaturation((factor, factor))(picture)
+    for before, after in zip(picture.flatten(1).T.tolist(), changed.flatten(1).T.tolist(), strict=True):
+        hue, saturation, value = colorsys.rgb_to_hsv(*before)
+        assert after == pytest.approx(colorsys.hsv_to_rgb(hue, min(1, factor * saturation), value), abs=0.51)
 
 
 def test_distortion_by_flag():

@@ -195,6 +195,13 @@ def test_published_values(name):
     ]
 
 
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if name.startswith("imagenet1k/")])
+def test_published_augmentation(name):
+    recipe = load(CONFIGS / f"{name}.yaml")
+    assert (recipe.rand_augment_magnitude, recipe.random_erasing, recipe.label_smoothing) == (9, 0.25, 0.1)
+    assert (recipe.mixup_alpha, recipe.cutmix_alpha, recipe.crop_scale) == (0.8, 1.0, [0.08, 1.0])
+
+
 def test_the_table_of_published_values_is_whole():
     folders = ("imagenet1k", "ade20k", "cityscapes")
     found = {f"{path.parent.name}/{path.stem}" for path in FILES if path.parent.name in folders}

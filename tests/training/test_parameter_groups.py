@@ -2,23 +2,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parameter groups are those of the official recipes.
 
-The stored table follows from the names of the official entries: segmentors exempt what contains "norm", "pos_embed"
-or "group_token", classifiers exempt the latter two, all norms and all biases. Names in it are ours, # is any number.
+The stored table follows from the names of the official entries. Where official configs exempt norms and biases by kind
+(classifiers, and the trunk of GPViT with SegFormer), biases of depthwise convolutions decay in GPViT's, since its
+optimizer's constructor looks for these first; where they exempt by name, it is what contains "norm". Positions and
+group tokens never decay. Names in the table are ours, # is any number.
 """
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import ViTConfig, ViTForImageClassification
 
+from hf_gpvit.tasks.recipe import recipe_fields
 from hf_gpvit.training import build_model
 from hf_gpvit.training.parameter_groups import parameter_groups
 from official import FIXTURES
 
 
 TABLE = json.loads((FIXTURES / "parameter_groups.json").read_text())
+CONFIGS = Path(__file__).parents[2] / "configs"
 TASKS = {None: "image-classification", "segformer": "semantic-segmentation", "upernet": "semantic-segmentation"}
 
 
@@ -36,11 +41,30 @@ def patterns(groups: list[dict], decays: bool) -> list[str]:
 
 @pytest.mark.parametrize("entry", TABLE)
 def test_what_decays_is_what_decays_officially(entry):
-    model = build(entry)
-    rule = "layer_norms" if " " in entry else "norms_and_biases"
-    groups = parameter_groups(model, 1e-3, 0.05, rule)
+    recipe = f"ade20k/{entry.replace(' ', '-')}.yaml" if " " in entry else f"imagenet1k/{entry}.yaml"
+    groups = parameter_groups(build(entry), 1e-3, 0.05, recipe_fields(CONFIGS / recipe)["no_decay"])
     assert patterns(groups, decays=True) == TABLE[entry]["decay"]
     assert patterns(groups, decays=False) == TABLE[entry]["no decay"]
+
+
+def decaying(model: torch.nn.Module, rule: str) -> set[str]:
+    groups = parameter_groups(model, 1e-3, 0.05, rule)
+    return {name for group in groups if group["weight_decay"] > 0 for name in group["param_names"]}
+
+
+def test_two_biases_of_each_local_layer_decay():
+    """GPViT has no other depthwise convolutions with biases."""
+    model = build("gpvit-l1")
+    dense, rest = (decaying(model, rule) for rule in ("norms_and_dense_biases", "norms_and_biases"))
+    assert rest < dense and len(dense - rest) == 16
+    assert all(name.endswith("position_encoding.bias") for name in dense - rest)
+
+
+def test_heads_decay_whole_where_only_trunks_are_exempt():
+    model = build("gpvit-l1 segformer")
+    by_name, by_kind = (decaying(model, rule) for rule in ("layer_norms", "trunk_norms_and_dense_biases"))
+    assert by_kind < by_name and len(by_name - by_kind) == 93
+    assert {name for name, _ in model.named_parameters() if name.startswith("decode_head.")} < by_kind
 
 
 def test_every_parameter_is_in_one_group():

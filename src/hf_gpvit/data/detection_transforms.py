@@ -112,7 +112,7 @@ def _resize(shorter: int, longer: int, sides: Sequence[int], zoom_rate: float) -
     resize = RandomSideResize(sides, longer)
     if not zoom_rate:
         return resize
-    first = RandomSideResize([round(part * shorter) for part in ZOOM_SIDES])
+    first = RandomSideResize([round(part * shorter) for part in ZOOM_SIDES], longer)
     part = RandomPart(*((round(part * shorter),) * 2 for part in ZOOM_CROP))
     return v2.RandomChoice([resize, v2.Compose([first, part, resize])], [1 - zoom_rate, zoom_rate])
 
@@ -123,7 +123,7 @@ class RandomSideResize(v2.Transform):
     It takes the sizes that the image processor of detectors takes.
     """
 
-    def __init__(self, sides: Sequence[int], longest: int | None = None):
+    def __init__(self, sides: Sequence[int], longest: int):
         super().__init__()
         self.sides, self.longest = tuple(sides), longest
 

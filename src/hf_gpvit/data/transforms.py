@@ -17,11 +17,10 @@ from transformers import BaseImageProcessor
 from transformers.image_transforms import get_size_with_aspect_ratio
 
 from .masks import IGNORE_INDEX, reduces_labels
+from .rand_augment import MAX_MAGNITUDE, RandAugment
 
 
 CROP_ATTEMPTS = 10
-RAND_AUGMENT_OPS = 2
-MAX_MAGNITUDE = 30
 ERASED_AREA = (0.02, 1 / 3)
 
 
@@ -32,7 +31,8 @@ class ClassificationTransform:
         image_processor: The one that belongs to the model; its mean and standard deviation normalise the pixels.
         image_size: Side, or height and width, of the crops in pixels.
         crop_scale: Least and greatest part of the picture's area that a crop shows. Default (0.08, 1).
-        rand_augment_magnitude: Of RandAugment's two random operations (arXiv:1909.13719), 0 to 30. Default 0: none.
+        rand_augment_magnitude: Mean level of RandAugment's two random operations, 0 to 10 (`RandAugment`). Default 0:
+            none.
         flip: Probability of a horizontal flip. Default 0.5.
         random_erasing: Probability that a box is replaced by noise (arXiv:1708.04896). Default 0.
 
@@ -62,9 +62,7 @@ class ClassificationTransform:
         if rand_augment_magnitude:
             # what an operation moves into the picture is of the mean colour, as if it weren't there
             fill = [round(255 * value) for value in image_processor.image_mean]
-            # torchvision turns and shears tensors bilinearly at best
-            options = {"interpolation": InterpolationMode.BILINEAR, "fill": fill}
-            augment.append(v2.RandAugment(RAND_AUGMENT_OPS, rand_augment_magnitude, **options))
+            augment.append(RandAugment(rand_augment_magnitude, fill))
         self.augment = v2.Compose(augment)
         finish = [normalizing_transform(image_processor)]
         if random_erasing:
@@ -199,19 +197,51 @@ class RandomCategoryCrop(v2.Transform):
 def photometric_distortion_transform() -> v2.Transform:
     """Brightness, contrast (first or last of the others), saturation and hue, each changed half of the time.
 
-    torchvision's RandomPhotometricDistort also swaps colour channels, which no recipe does.
+    As the mm toolkits have it: brightness is added, contrast multiplies, and saturation is that of HSV. torchvision's
+    RandomPhotometricDistort has other kinds of these, and swaps colour channels.
     """
     brightness, contrast, saturation, hue = (
-        v2.RandomApply([v2.ColorJitter(**options)])
-        for options in (
-            {"brightness": 32 / 255},
-            {"contrast": (0.5, 1.5)},
-            {"saturation": (0.5, 1.5)},
-            {"hue": 18 / 180},
+        v2.RandomApply([change])
+        for change in (
+            RandomBrightness(32),
+            v2.ColorJitter(brightness=(0.5, 1.5)),
+            RandomSaturation((0.5, 1.5)),
+            v2.ColorJitter(hue=18 / 180),
         )
     )
     orders = [v2.Compose([contrast, saturation, hue]), v2.Compose([saturation, hue, contrast])]
     return v2.Compose([brightness, v2.RandomChoice(orders)])
+
+
+class RandomBrightness(v2.Transform):
+    """Adds a random number to all values of a uint8 picture, between minus and plus `greatest`."""
+
+    def __init__(self, greatest: float):
+        super().__init__()
+        self.greatest = greatest
+
+    def make_params(self, flat_inputs: list) -> dict:
+        return {"change": torch.empty(1).uniform_(-self.greatest, self.greatest).item()}
+
+    def transform(self, inpt: Tensor, params: dict) -> Tensor:
+        return (inpt + params["change"]).clamp_(0, 255).to(torch.uint8)
+
+
+class RandomSaturation(v2.Transform):
+    """Multiplies the saturation of HSV of a (3, H, W) uint8 picture by a random factor; it is 1 at most."""
+
+    def __init__(self, factor_range: tuple[float, float]):
+        super().__init__()
+        self.factor_range = factor_range
+
+    def make_params(self, flat_inputs: list) -> dict:
+        return {"factor": torch.empty(1).uniform_(*self.factor_range).item()}
+
+    def transform(self, inpt: Tensor, params: dict) -> Tensor:
+        value = inpt.amax(0, keepdim=True).float()
+        missing = value - inpt
+        full = value / missing.amax(0, keepdim=True).clamp(min=1)  # the factor that makes a pixel's saturation 1
+        return (value - missing * full.clamp(max=params["factor"])).round().to(torch.uint8)
 
 
 def mixup_cutmix(

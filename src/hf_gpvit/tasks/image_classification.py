@@ -14,6 +14,7 @@ from transformers import AutoModelForImageClassification, BaseImageProcessor, Pr
 
 from ..data.image_processors import cropping_processor
 from ..data.pictures import picture_name
+from ..data.rand_augment import MAX_MAGNITUDE
 from ..data.rows import RowReader, check_classes
 from ..data.transforms import ClassificationTransform, mixup_cutmix
 from ..inference.classification import classification_inputs, classification_scores
@@ -40,14 +41,16 @@ class LabelReader(RowReader):
 
 @dataclass
 class ClassificationRecipe(Recipe):
-    """How a classifier is trained. Augmentation is torchvision's."""
+    """How a classifier is trained."""
 
     task: ClassVar[str] = "image-classification"
 
     image_size: int | None = option(None, "Side of what the model sees; by default the model's.")
     test_crop_ratio: float | None = option(None, "Part of the shorter side that tests see; by default the paper's.")
     crop_scale: list[float] = option([0.08, 1.0], "Least and greatest part of a picture's area in a training crop.")
-    rand_augment_magnitude: int = option(0, "Of RandAugment with 2 operations, up to 30; 0: none.")
+    rand_augment_magnitude: int = option(
+        0, "Mean level of RandAugment's 2 operations, up to 10: 9 is rand-m9-mstd0.5-inc1 of timm; 0: none."
+    )
     random_erasing: float = option(0.0, "Rate at which a rectangle is erased.")
     mixup_alpha: float = option(0.0, "Of Mixup's beta distribution; 0: none.")
     cutmix_alpha: float = option(0.0, "Of CutMix's beta distribution; 0: none. With Mixup, half of the steps each.")
@@ -60,7 +63,8 @@ class ClassificationRecipe(Recipe):
         self._require("test_crop_ratio", ratio is None or 0 < ratio <= 1, "in (0, 1]")
         for name in ("mixup_alpha", "cutmix_alpha"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
-        self._require("rand_augment_magnitude", 0 <= self.rand_augment_magnitude <= 30, "in 0..30")
+        magnitude = self.rand_augment_magnitude
+        self._require("rand_augment_magnitude", 0 <= magnitude <= MAX_MAGNITUDE, f"in 0..{MAX_MAGNITUDE}")
         self._require("random_erasing", 0 <= self.random_erasing <= 1, "in [0, 1]")
         self._require("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
         scale = self.crop_scale

@@ -86,8 +86,15 @@ class Recipe:
     learning_rate: float = option(1e-3, "Its peak.")
     head_learning_rate_factor: float = option(1.0, "Learning rate of the head in units of learning_rate.")
     weight_decay: float = option(0.05, "Of AdamW.")
-    no_decay: Literal["norms_and_biases", "layer_norms", "layer_norms_and_biases"] = option(
-        "norms_and_biases", "What does not decay, besides positions and group tokens."
+    no_decay: Literal[
+        "norms_and_biases",
+        "norms_and_dense_biases",
+        "trunk_norms_and_dense_biases",
+        "layer_norms",
+        "layer_norms_and_biases",
+    ] = option(
+        "norms_and_biases",
+        "What does not decay, besides positions and group tokens; dense: those of depthwise convolutions do.",
     )
     schedule: Literal["cosine", "poly", "step"] = option(
         "cosine", "How the learning rate falls; poly: linearly; step: to a tenth at each milestone."

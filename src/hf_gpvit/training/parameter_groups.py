@@ -20,9 +20,15 @@ def parameter_groups(
             which doesn't, the heads are those with the usual names, and `position_embeddings` never decay.
         learning_rate: Peak of the trunk's learning rate.
         weight_decay: Of the groups that decay.
-        no_decay: "norms_and_biases": neither norms nor biases decay (classification, both papers); "layer_norms":
-            only LayerNorms don't, while BatchNorms and biases do (ADE20K and Cityscapes, as the official configs name
-            them); "layer_norms_and_biases": nor do biases (COCO, alike).
+        no_decay: What doesn't, as the official recipes have it:
+
+            - "norms_and_biases": norms and biases, as timm has it (HRViT on ImageNet);
+            - "norms_and_dense_biases": the same, but biases of depthwise convolutions decay, as in the mm toolkits
+              where configs exempt norms and biases by kind (GPViT on ImageNet);
+            - "trunk_norms_and_dense_biases": those of the trunk alone, while the head decays (GPViT with SegFormer);
+            - "layer_norms": LayerNorms alone, while BatchNorms and biases decay, as where configs exempt what is named
+              norm (GPViT with UPerNet, HRViT with both heads);
+            - "layer_norms_and_biases": these and all biases, alike (COCO).
         head_learning_rate_factor: Learning rate of classifier, decode head and auxiliary head in units of
             `learning_rate`.
 
@@ -54,12 +60,26 @@ def _never_decaying(model: nn.Module) -> set[str]:
     return {name for name, _ in model.named_parameters() if name.split(".")[-1] == "position_embeddings"}
 
 
-def _norms_and_biases(model: nn.Module) -> set[str]:
-    return _biases(model) | _parameters_of(model, nn.LayerNorm, nn.BatchNorm2d, nn.SyncBatchNorm)
+def _norms(model: nn.Module) -> set[str]:
+    return _parameters_of(model, nn.LayerNorm, nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 def _biases(model: nn.Module) -> set[str]:
     return {name for name, _ in model.named_parameters() if name.split(".")[-1] == "bias"}
+
+
+def _norms_and_dense_biases(model: nn.Module) -> set[str]:
+    depthwise = {
+        f"{name}.bias"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels
+    }
+    return _norms(model) | _biases(model) - depthwise
+
+
+def _of_trunk(model: nn.Module, names: set[str]) -> set[str]:
+    heads = head_prefixes(model)
+    return {name for name in names if not name.startswith(heads)}
 
 
 def _layer_norms(model: nn.Module) -> set[str]:
@@ -73,7 +93,9 @@ def _parameters_of(model: nn.Module, *kinds: type[nn.Module]) -> set[str]:
 
 
 EXEMPTIONS = {
-    "norms_and_biases": _norms_and_biases,
+    "norms_and_biases": lambda model: _norms(model) | _biases(model),
+    "norms_and_dense_biases": _norms_and_dense_biases,
+    "trunk_norms_and_dense_biases": lambda model: _of_trunk(model, _norms_and_dense_biases(model)),
     "layer_norms": _layer_norms,
     "layer_norms_and_biases": lambda model: _layer_norms(model) | _biases(model),
 }
