@@ -410,6 +410,7 @@ def test_interrupted_long_run_keeps_its_figures(tmp_path):
 # --- detectors
 
 
+@pytest.mark.slow
 def test_detectors_beside_those_of_torchvision(tmp_path):
     import detection
 

@@ -202,6 +202,7 @@ for name, task in zip(sys.argv[1::2], sys.argv[2::2]):
 """
 
 
+@pytest.mark.slow
 def test_detectors_in_a_fresh_process(tmp_path):
     """Where nobody can answer whether code shall be run."""
     images, expected = pictures(), {}

@@ -309,6 +309,7 @@ def run(*arguments):
     return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_script_on_a_classifier(classifier, photos):
     answer = run("--model", classifier[0], "photos/cat.png", "photos/sub", "--output_dir", "out", "--top_k", 2)
     assert answer.returncode == 1

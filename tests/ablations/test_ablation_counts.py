@@ -29,7 +29,6 @@ QUICK = [
     "l1-lepe-conv",
     "l1-propagation-self-attention-depth1",
     "b1-all-off-sparse-no-lepe",
-    "hrnet18-cswin",
 ]
 
 

@@ -53,6 +53,7 @@ torch.save(logits, root / "logits.pt")
 )
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_variants_load_without_the_package(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))

@@ -154,6 +154,7 @@ def test_auto_map(root):
     assert processor["auto_map"] == {"AutoImageProcessor": {"torchvision": name}}
 
 
+@pytest.mark.slow
 def test_loads_without_package(models, root, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
     pixel_values = torch.randn(2, 3, 64, 75)

@@ -66,7 +66,11 @@ def assert_same(model, path, sizes):
         )
 
 
-@pytest.mark.parametrize(("family", "kind"), [(GPVIT, "upernet"), (HRVIT, "segformer")], ids=["gpvit", "hrvit"])
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [(GPVIT, "upernet"), pytest.param(HRVIT, "segformer", marks=pytest.mark.slow)],
+    ids=["gpvit", "hrvit"],
+)
 def test_any_size(family, kind, tmp_path):
     model = small(family, kind, **SHALLOW[family.name])
     assert_same(model, export_onnx(model, tmp_path / "model.onnx"), SIZES)
@@ -219,7 +223,7 @@ def test_presets(preset, config_class, classes, kind, tmp_path):
     assert_same(model, path, [(1, 224, 224), (2, 512, 512), (3, 200, 232)])
 
 
-# ---- the adapter and detectors
+# ---- the adapter and detectors, of which exporting takes most of a minute
 
 
 @pytest.fixture(scope="module")
@@ -245,12 +249,14 @@ def assert_detects_alike(model, path, sizes):
         assert_alike(outputs, expected)
 
 
+@pytest.mark.slow
 def test_detector_of_any_batch_and_size(detector):
     assert_detects_alike(
         *detector, [(2, 72, 104), (1, 72, 104), (3, 40, 40), (1, 37, 50), (4, 33, 200), (1, 200, 300)]
     )
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_detector_where_there_is_nothing_to_find(detector):
     outputs = run(detector[1], torch.zeros(2, 3, 1, 1))
@@ -259,6 +265,7 @@ def test_detector_where_there_is_nothing_to_find(detector):
         torch.testing.assert_close(outputs[name], value, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_code_of_the_card_of_a_detector(detector, tmp_path, monkeypatch):
     model, path = detector
     namespace = run_code_of_card(path.parents[1], tmp_path, monkeypatch)
@@ -272,6 +279,7 @@ def test_code_of_the_card_of_a_detector(detector, tmp_path, monkeypatch):
         torch.testing.assert_close(namespace["found"][name], value, rtol=1e-3, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_names_of_outputs_of_a_detector(detector):
     graph = onnx.load(detector[1]).graph
     names = [output.name for output in graph.output]
@@ -280,6 +288,7 @@ def test_names_of_outputs_of_a_detector(detector):
     assert not {node.domain for node in graph.node} - {""}
 
 
+@pytest.mark.slow
 def test_wrong_file_of_a_detector_is_refused(detector, tmp_path, monkeypatch):
     other = copy.deepcopy(detector[0])
     with torch.no_grad():

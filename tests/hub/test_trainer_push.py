@@ -94,6 +94,7 @@ def trainer_of(model, folder, **arguments):
     return Trainer(model, TrainingArguments(**options | arguments), processing_class=image_processor_for(model))
 
 
+@pytest.mark.slow
 def test_what_the_trainer_saves_loads_elsewhere(tmp_path):
     model = GPVIT.classifier_class(GPVIT.config()).eval()
     trainer_of(model, tmp_path / "model").save_model()

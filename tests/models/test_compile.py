@@ -95,7 +95,9 @@ vectorized = pytest.mark.skipif(
 )
 
 
+# fifty seconds, most of them in the C++ compiler
 @vectorized
+@pytest.mark.slow
 @torch.no_grad()
 def test_inductor(family):
     model = family.classifier_class(family.config(**family.shallow)).eval()

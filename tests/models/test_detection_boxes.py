@@ -414,7 +414,7 @@ def test_masks_are_of_the_classes_that_are_found():
     by_class = torch.arange(12.0).reshape(4, 3, 1, 1).expand(-1, -1, 28, 28)
     detector.mask_head = GivenHead(by_class)
     scene = scene_of(detector.config, detector.strides, 32, [[32, 32]] * 2)
-    detections = Detections(torch.zeros(2, 2, 4), torch.zeros(2, 2), torch.tensor([[0, 2], [1, 1]]))
+    detections = Detections(torch.zeros(2, 2, 4), torch.ones(2, 2), torch.tensor([[0, 2], [1, 1]]))
     assert detector.masks(scene, detections)[:, :, 0, 0].tolist() == [[0, 5], [7, 10]]
 
 

@@ -257,7 +257,7 @@ def class_precision(boxes, objects):
     return total / len(objects)
 
 
-@pytest.mark.parametrize("kind", ["retinanet", "masks"])
+@pytest.mark.parametrize("kind", ["retinanet", pytest.param("masks", marks=pytest.mark.slow)])
 def test_one_scene_is_learned_by_heart(kind):
     size = 96
     pixel_values, label = scene(seed=1, size=size)

@@ -21,6 +21,7 @@ from hf_gpvit.models.layers import MLP, PointwiseLinear, StripeAttention
 from hf_gpvit.models.modeling_gpvit import GPViTGrouping, GPViTGroupPropagation
 from hf_gpvit.models.modeling_hrvit import HRViTMixCFN
 from model_outputs import assert_same
+from small_detectors import small_detector
 
 
 @dataclass(frozen=True)
@@ -603,3 +604,21 @@ def test_parts_compile_one_by_one():
     for name in LAYERED:
         module, inputs = made(CASES[name])
         torch.compile(getattr(module, CASES[name].method), fullgraph=True, backend="eager")(*inputs)
+
+
+# --- of detectors
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.999])
+@torch.no_grad()
+def test_masks_of_found_are_those_of_all_places(threshold):
+    """Of many detections, of few, and of none."""
+    model = small_detector("masks", score_threshold=threshold)
+    pixel_values = torch.randn(2, 3, 70, 96)
+    outputs = model(pixel_values)
+    with shortcuts.plain_forwards():
+        expected = model(pixel_values)
+    torch.testing.assert_close(outputs.pred_masks, expected.pred_masks, atol=1e-3, rtol=1e-3)
+    exists = outputs.logits.sigmoid().amax(-1) > 0
+    assert (outputs.pred_masks != 0).any((-1, -2)).equal(exists)
+    assert exists.all() == (threshold == 0) and exists.any() == (threshold < 0.9)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every recipe of configs/ is what it says, and trains: here a tiny model of its family on drawn scenes."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,10 +54,11 @@ QUICK = ("coco/gpvit-l1-mask_rcnn-3x.yaml", "coco/gpvit-l1-retinanet-1x.yaml", "
 
 
 def trained(path: Path):
-    """A parameter; slow where a quicker recipe of detectors does much the same."""
+    """A parameter; slow where a quicker recipe, or that of the family's smallest model, does much the same."""
     name = path.relative_to(CONFIGS).as_posix()
     is_detector = recipe_fields(path)["task"] in ("object-detection", "instance-segmentation")
-    return pytest.param(path, id=name, marks=[pytest.mark.slow] if is_detector and name not in QUICK else [])
+    is_slow = name not in QUICK if is_detector else re.search("-(l[2-4]|b[23])", name)
+    return pytest.param(path, id=name, marks=[pytest.mark.slow] if is_slow else [])
 
 
 @pytest.fixture(scope="module")

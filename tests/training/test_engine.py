@@ -443,7 +443,7 @@ def test_a_corrupt_picture_is_named_or_counted(classification, photos, tmp_path)
     assert read_log(tmp_path / "run/log.jsonl")[0]["num_corrupt"] == 2  # in each of two epochs
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_stream_goes_on_where_it_was(classification, parquet, tmp_path, monkeypatch, num_workers):
     fields = {"dataset": str(parquet), "streaming": True, "num_workers": num_workers, "batch_size": 2, "max_steps": 12}
     recipe = replace(classification, **fields)
