@@ -29,7 +29,7 @@ BUILDERS: dict[str, Callable[..., PreTrainedModel]] = {
     "classifier": _classifier,
     "segformer19": partial(_segmentor, head="segformer", num_labels=19),
     "segformer150": partial(_segmentor, head="segformer", num_labels=150),
-    "upernet150": partial(_segmentor, head="upernet", num_labels=150),
+    "upernet150": partial(_segmentor, head="upernet", num_labels=150, use_auxiliary_head=False),
 }
 
 
@@ -42,6 +42,7 @@ def output_projections(model: PreTrainedModel, height: int, width: int) -> int:
 LEFT_OUT: dict[str, Callable[[PreTrainedModel, int, int], float]] = {
     "nothing": lambda model, height, width: 0,
     "output projections of ungrouping": output_projections,
+    "attention products": count_attention_macs,
     "half of the attention products": lambda model, *size: count_attention_macs(model, *size) / 2,
 }
 
