@@ -94,28 +94,40 @@ def layer_tables(found: Sequence[dict]) -> str:
         lines = [[f"GMAC, {panel['title']}", *CURVES, "of these the MLP"]]
         for index, value in enumerate(panel["values"]):
             cells = [panel["layer"][curve][index] for curve in CURVES] + [panel["mlp"][index]]
-            lines.append([f"{panel['label']}: {value}", *(f"{macs / 1e9:.3g}" for macs in cells)])
+            lines.append([f"{panel['label']}: {value}", *(_gmac(macs) for macs in cells)])
         texts.append(markdown_table(lines, 1))
     return "\n".join(texts)
 
 
+def _gmac(macs: int) -> str:
+    return f"{macs / 1e9:.2f}" if macs < 100e9 else f"{macs / 1e9:,.0f}"
+
+
 def plot_layers(found: Sequence[dict], path: Path) -> None:
-    """Above whole layers, below without the feed-forward network; multiply-adds are on a logarithmic axis."""
-    figure = new_figure((15, 7.5))
-    all_axes = figure.subplots(2, len(found))
+    """Multiply-adds of whole layers, without the feed-forward network, and in units of layers of LePE attention."""
+    figure = new_figure((15, 11))
+    all_axes = figure.subplots(3, len(found))
     for index, panel in enumerate(found):
-        _draw(all_axes[0, index], panel, panel["layer"], "layer")
-        _draw(all_axes[1, index], panel, without_mlp(panel), "without MLP")
+        layers, first = panel["layer"], panel["layer"]["LePE attention"]
+        ratios = {curve: [own / unit for own, unit in zip(macs, first, strict=True)] for curve, macs in layers.items()}
+        _draw(all_axes[0, index], panel, _in_billions(layers), "GMAC of a layer")
+        _draw(all_axes[1, index], panel, _in_billions(without_mlp(panel)), "GMAC without MLP")
+        _draw(all_axes[2, index], panel, ratios, "layer / LePE layer")
+        all_axes[0, index].set_yscale("log")
+        all_axes[1, index].set_yscale("log")
+        all_axes[2, index].set_ylim(0.7, 1.4)
     all_axes[0, 0].legend(frameon=False, fontsize="small")
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=110)
 
 
-def _draw(axes, panel: dict, curves: dict[str, list[int]], what: str) -> None:
-    for (name, macs), marker in zip(curves.items(), MARKERS, strict=False):
+def _in_billions(curves: dict[str, list[int]]) -> dict[str, list[float]]:
+    return {name: [macs / 1e9 for macs in values] for name, values in curves.items()}
+
+
+def _draw(axes, panel: dict, curves: dict[str, list[float]], what: str) -> None:
+    for (name, values), marker in zip(curves.items(), MARKERS, strict=False):
         style = "-" if name.startswith("GPBlock") else "--"
-        axes.plot(panel["values"], [each / 1e9 for each in macs], style, marker=marker, markersize=4, label=name)
-    axes.set_yscale("log")
+        axes.plot(panel["values"], values, style, marker=marker, markersize=4, label=name)
     axes.set_title(f"{what}, {panel['title']}", fontsize="medium", loc="left")
     axes.set_xlabel(panel["label"])
-    axes.set_ylabel("GMAC")
     axes.grid(alpha=0.3)
