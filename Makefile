@@ -25,7 +25,8 @@ PIP_EDITABLE := $(PIP_INSTALL) $(addprefix --build-constraint ,$(CONSTRAINTS)) -
 # `make lock` takes the newest of all else: these install on every platform.
 LOCKED := torch==2.14.1 torchvision==0.29.1
 
-.PHONY: help quickstart test test-all test-oldest test-latest lock conformance benchmark scaling long-run lint format
+.PHONY: help quickstart test test-all test-oldest test-latest lock conformance benchmark scaling ablations long-run lint \
+	format
 
 help:
 	@echo "make quickstart   trains a small model in five minutes and draws what it sees; TASK=classification,"
@@ -41,6 +42,8 @@ help:
 	@echo "make benchmark    speed and memory next to timm's and transformers' models, in minutes; ARGS=\"--suite"
 	@echo "                  classification --dtypes bfloat16\", or ARGS=--help for what there is"
 	@echo "make scaling      multiply-adds, time and memory against the size of the image; ARGS as above"
+	@echo "make ablations    the papers' tables and Figure 5 beside ours; ARGS=\"--counts_only\" in minutes, ARGS=\"--tables"
+	@echo "                  gpvit-7 hrvit-5\", or ARGS=\"--figures 6 --model folder --image picture\""
 	@echo "make long-run     memory over half an hour of inference and of training; ARGS=\"--minutes 120\""
 	@echo "make lint         check style"
 	@echo "make format       fix style"
@@ -91,6 +94,9 @@ benchmark: $(BENCHMARK_READY)
 
 scaling: $(BENCHMARK_READY)
 	$(BIN)/python benchmarks/scaling.py $(ARGS)
+
+ablations: $(BENCHMARK_READY)
+	$(BIN)/python benchmarks/ablations.py $(ARGS)
 
 long-run: $(BENCHMARK_READY)
 	$(BIN)/python benchmarks/long_run.py $(ARGS)

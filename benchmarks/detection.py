@@ -15,9 +15,6 @@ Writes detection.md and detection.json into the output folder.
 
 import math
 import multiprocessing
-import re
-import resource
-import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -31,13 +28,13 @@ from torchvision.models import detection
 
 from hf_gpvit import GPViTDetectionConfig, GPViTForInstanceSegmentation, GPViTForObjectDetection
 from machine import describe_machine
-from report import MEBIBYTE, markdown_table, save
+from own_process import peak_bytes
+from report import MEBIBYTE, machine_text, markdown_table, save
 from speed import positive, size
 
 
 NUM_LABELS = 80
 SCORE = 0.1  # the threshold is 0.05
-RESIDENT_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def ours(preset: str, detector_type: str, height: int, width: int) -> nn.Module:
@@ -127,14 +124,6 @@ def timed(model: nn.Module, pictures: list[torch.Tensor] | torch.Tensor) -> tupl
     return perf_counter() - start, outputs
 
 
-def peak_bytes() -> int:
-    """The most that this process has had resident."""
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux's getrusage begins with what the process had that started this one
-        return 1024 * int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RESIDENT_UNIT
-
-
 def run_rounds(names: Sequence[str], rounds: int, *arguments) -> dict[str, list[dict[str, float]]]:
     """What `measure` gives in each round, by model."""
     measured = {name: [] for name in names}
@@ -202,8 +191,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     measured = run_rounds(names, arguments.rounds, *arguments.size, arguments.threads, arguments.calls)
     rows, machine = rows_of(measured), describe_machine(torch.device("cpu")) | {"threads": arguments.threads}
     height, width = arguments.size
-    lines = "\n".join(f"- {name}: {value}" for name, value in machine.items())
-    text = f"One picture of {height}x{width}; ratios are to torchvision's of the kind.\n\n{table(rows)}\n{lines}\n"
+    head = f"One picture of {height}x{width}; ratios are to torchvision's of the kind."
+    text = f"{head}\n\n{table(rows)}\n{machine_text(machine)}"
     print(text)
     save(arguments.output_dir, "detection", text, {"machine": machine, "size": arguments.size, "rows": rows})
     print(f"{arguments.output_dir}: detection.md, detection.json")

@@ -3,10 +3,11 @@
 """Rows, tables and plots of what was timed."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 
 from entrants import Work, is_peer
 from hf_gpvit.extras import import_extra
@@ -137,14 +138,16 @@ def _measured(row: dict) -> dict[str, str]:
     return cells
 
 
-def machine_text(machine: dict, rates: dict[str, dict[str, float]]) -> str:
-    """The machine and its ceilings, in Markdown."""
+def machine_text(machine: dict, rates: Mapping[str, dict[str, float]] = MappingProxyType({})) -> str:
+    """The machine, and its ceilings where they were measured, in Markdown."""
     lines = [f"- {name}: {value}" for name, value in machine.items()]
     for dtype, rate in rates.items():
         ways = ", ".join(f"{name.replace('_', ' ')} {rate[name] / 1e9:.0f}" for name in rate if name[0] in "mp")
         lines.append(f"- ceiling of products in {dtype}: {rate['gemm'] / 1e9:.0f} GFLOP/s ({ways})")
-    copy = max(rate["copy"] for rate in rates.values())
-    return "\n".join([*lines, f"- copying: {copy / 1e9:.1f} GB/s read and written"]) + "\n"
+    if rates:
+        copy = max(rate["copy"] for rate in rates.values())
+        lines.append(f"- copying: {copy / 1e9:.1f} GB/s read and written")
+    return "\n".join(lines) + "\n"
 
 
 def save(folder: Path, name: str, text: str, results: dict) -> None:

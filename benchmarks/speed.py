@@ -50,11 +50,17 @@ def positive(text: str) -> int:
 
 
 def common_parser(description: str) -> ArgumentParser:
-    """The arguments that every benchmark here has."""
-    parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
+    """The arguments of benchmarks of any models."""
+    parser = base_parser(description)
     parser.add_argument("--models", nargs="+", choices=MODELS, metavar="MODEL", help=", ".join(MODELS))
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES)
     parser.add_argument("--executions", nargs="+", choices=EXECUTIONS, help="cuda-graphs needs CUDA")
+    return parser
+
+
+def base_parser(description: str) -> ArgumentParser:
+    """The arguments that every benchmark in rounds has."""
+    parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--device", default=default_device(), help="such as cpu or cuda; by default %(default)s")
     parser.add_argument("--threads", type=positive, help="of the CPU; by default as PyTorch chooses")
@@ -72,7 +78,7 @@ def start(parser: ArgumentParser, arguments: Namespace) -> torch.device:
     device = torch.device(arguments.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         parser.error("argument --device: PyTorch sees no CUDA GPU here")
-    if device.type != "cuda" and "cuda-graphs" in (arguments.executions or ()):
+    if device.type != "cuda" and "cuda-graphs" in (vars(arguments).get("executions") or ()):
         parser.error(f"argument --executions: cuda-graphs needs CUDA, the device is {device.type}")
     if device.type == "cpu" and "float16" in (arguments.dtypes or ()):
         parser.error("argument --dtypes: float16 needs an accelerator, bfloat16 is for CPUs too")

@@ -31,7 +31,14 @@ from transformers import (
 
 from hf_gpvit.data import read_mask, read_rgb
 from hf_gpvit.data.masks import annotation_ids
-from hf_gpvit.inference import detect, group_heatmaps, overlay_objects, overlay_segmentation, side_by_side
+from hf_gpvit.inference import (
+    detect,
+    group_heatmaps,
+    overlay_objects,
+    overlay_segmentation,
+    seen_picture,
+    side_by_side,
+)
 
 
 HEIGHT = 224
@@ -107,13 +114,11 @@ def draw_groups(predict: Pipeline, image: Image.Image) -> dict[str, Image.Image]
     """Heatmaps by title; none for a model without GP Blocks."""
     if not hasattr(predict.model, "group_maps"):
         return {}
-    processor = predict.image_processor
-    pixel_values = processor(image, return_tensors="pt")["pixel_values"]
-    mean, std = torch.tensor([processor.image_mean, processor.image_std])[..., None, None]
-    seen = ((pixel_values[0] * std + mean).clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()
+    pixel_values = predict.image_processor(image, return_tensors="pt")["pixel_values"]
+    seen = seen_picture(pixel_values, predict.image_processor)
     # early blocks look for colours, the last one for very few tokens
     block = len(predict.model.config.num_group_tokens) // 2
-    heatmaps = group_heatmaps(predict.model, pixel_values, Image.fromarray(seen), block, NUM_GROUPS)
+    heatmaps = group_heatmaps(predict.model, pixel_values, seen, block, NUM_GROUPS)
     return {f"group {group}": heatmap for group, heatmap in heatmaps.items()}
 
 

@@ -9,11 +9,13 @@ import platform
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 
@@ -456,3 +458,197 @@ def test_detectors_of_torchvision_resize_nothing(name):
         model = detection.MODELS[name](64, 96)
     images, _ = model.transform([torch.zeros(3, 64, 96)])
     assert images.image_sizes == [(64, 96)]
+
+
+# --- the papers' tables and figures
+
+
+def test_papers_tables_are_of_models_that_there_are():
+    from hf_gpvit.saved_models import is_preset
+    from published import TABLES, TIMES
+
+    rows = [row for table in TABLES.values() for row in table.rows]
+    assert all(is_preset(row.key) for row in rows) and all(map(is_preset, TIMES))
+    assert all(float(printed) > 0 for row in rows for printed in row.printed)
+    for table in TABLES.values():
+        assert table.unit in [row.name for row in table.rows]
+        assert {(len(row.printed), len(row.results)) for row in table.rows} == {
+            (len(table.columns), len(table.results))
+        }
+
+
+def test_multiply_adds_without_output_projections():
+    from paper_counts import figure
+    from published import Count
+
+    count = Count("", "classifier", (224, 224), "output projections of ungrouping")
+    assert figure("gpvit-l1", count, {}) / 1e9 == pytest.approx(5.95, abs=0.005)
+
+
+def test_a_count_agrees_where_it_rounds_to_what_is_printed():
+    from paper_counts import agrees
+
+    assert agrees(5.849e9, 1e9, "5.8") and agrees(33.6e9, 1e9, "34")
+    assert not agrees(5.851e9, 1e9, "5.8") and not agrees(33.4e9, 1e9, "34")
+
+
+@pytest.mark.parametrize("size", [(224, 224), (512, 2048)])
+def test_layers_of_figure_5_by_formula(size):
+    from layer_costs import layer_macs, mlp_macs
+
+    c, h, w = 96, size[0] // 8, size[1] // 8
+    n, padded, m = h * w, 49 * -(-h // 7) * -(-w // 7), 32
+    assert layer_macs("self-attention", c, size) == 12 * c**2 * n + 2 * c * n**2 + 9 * c * n
+    assert layer_macs("LePE attention", c, size) == 12 * c**2 * n + 2 * c * n * (h + w) + 18 * c * n
+    assert layer_macs("window attention", c, size) == 8 * c**2 * n + (4 * c + 98) * c * padded + 9 * c * n
+    assert layer_macs("GPBlock-32", c, size) == 13 * c**2 * n + 4 * m * c * n + 11 * c**2 * m + 9 * c * n
+    assert mlp_macs(c, size) == 8 * c**2 * n
+
+
+def test_figure_5(monkeypatch, tmp_path):
+    import ablations
+    import layer_costs
+
+    monkeypatch.setattr(layer_costs, "SIDES", (64, 128))
+    monkeypatch.setattr(layer_costs, "WIDTHS", (96, 192))
+    monkeypatch.setattr(layer_costs, "SIZES", ((64, 64), (64, 96)))
+    ablations.main(["--figures", "5", "--output_dir", str(tmp_path)])
+    panels = json.loads((tmp_path / "figure-5.json").read_text())["panels"]
+    assert [panel["title"] for panel in panels] == ["348 channels", "64x64", "64x96"]
+    assert panels[0]["layer"]["LePE attention"][1] == layer_costs.layer_macs("LePE attention", 348, (128, 128))
+    assert (tmp_path / "figure-5.png").read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "ablations.json").exists()
+
+
+@pytest.fixture
+def small_table(monkeypatch):
+    from published import TABLES, Column, Count, Row, Table
+
+    columns = (
+        Column("parameters (M)", (Count("classifier", "classifier"),)),
+        Column("GMAC", (Count("plain", "classifier", (32, 32)),)),
+    )
+    rows = (
+        Row("none", "gpvit-nano-lepe-none", ("9.9", "0.01"), ("70.1",)),
+        Row("GP Block", "gpvit-nano-lepe-gp", ("9.9", "0.01"), ("",)),
+    )
+    monkeypatch.setitem(TABLES, "gpvit-7", Table("A table: of two", columns, ("top-1",), rows, unit="GP Block"))
+
+
+@pytest.mark.usefixtures("small_table")
+def test_tables_have_ours_beside_the_papers(tmp_path):
+    import ablations
+
+    arguments = ["--tables", "gpvit-7", "--device", "cpu", "--rounds", "2", "--output_dir", str(tmp_path)]
+    ablations.main(arguments)
+    lines = [line for line in (tmp_path / "ablations.md").read_text().splitlines() if line.startswith("| ")]
+    head, _, none, block = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert head[2:7] == ["parameters (M), classifier", "paper", "GMAC, plain", "paper", "paper: top-1"]
+    assert none[:2] == ["none", "`gpvit-nano-lepe-none`"]
+    assert none[3:7] == ["9.9", "**0.01**", "0.01", "70.1"]
+    assert head[7] == "ms per image, 4x32x32" and float(none[7]) > 0
+    assert block[-1] == "1.00 (1.00-1.00)"
+    results = json.loads((tmp_path / "ablations.json").read_text())
+    assert {len(seconds) for seconds in results["seconds"].values()} == {2}
+    ablations.main([*arguments, "--counts_only"])
+    assert json.loads((tmp_path / "ablations.json").read_text())["seconds"] == {}
+    assert "2 of 4 printed figures" in (tmp_path / "ablations.md").read_text()
+
+
+def test_work_alone_ends_with_its_process():
+    import own_process
+
+    assert own_process.run_alone(len, "abc", seconds=60) == 3
+    with pytest.raises(MemoryError, match="signal 9"):
+        own_process.run_alone(signal.raise_signal, signal.SIGKILL, seconds=60)
+    with pytest.raises(TimeoutError, match="more than 0.1 s"):
+        own_process.run_alone(time.sleep, 60, seconds=0.1)
+
+
+def test_an_entrant_that_has_no_memory_or_time_has_a_line_that_says_so(monkeypatch):
+    import high_resolution
+    from entrants import Work
+
+    conditions = high_resolution.Conditions("cpu", 1, 1, "sdpa", 2**30, 5)
+    for error, said in (
+        (MemoryError("out of memory"), "memory: out of memory; limit 1.0 GiB"),
+        (TimeoutError("5 s"), "5 s"),
+    ):
+
+        def fail(*arguments, seconds, error=error):
+            raise error
+
+        monkeypatch.setattr(high_resolution, "run_alone", fail)
+        row = high_resolution.measured_row(Work("vit-d216-p8", 512, 2048, 1), conditions)
+        line = high_resolution.time_table([row]).splitlines()[2]
+        assert said in line and "out of memory |" in line and " 7.4 |" in line
+        assert row["macs_per_image"] > 5e11
+
+
+@pytest.mark.slow
+def test_table_10(tmp_path):
+    import ablations
+
+    arguments = [
+        "--tables",
+        "gpvit-10",
+        "--models",
+        "gpvit-l1",
+        "vit-d216-p8",
+        "--sizes",
+        "32",
+        "512",
+        "--rounds",
+        "1",
+    ]
+    arguments += ["--attention", "eager", "--device", "cpu", "--memory_limit", "1"]
+    ablations.main([*arguments, "--batch_size", "2", "--output_dir", str(tmp_path)])
+    rows = json.loads((tmp_path / "table-10.json").read_text())["rows"]
+    assert [row["model"] for row in rows] == ["gpvit-l1", "vit-d216-p8"] * 2
+    assert all(row["memory_bytes"] > 4 * row["parameters"] for row in rows[:3])
+    # weights of 12 heads among 4096 tokens are 0.75 GiB, and softmax makes others of them
+    assert rows[3]["skipped"] == "memory: out of memory; limit 1.0 GiB"
+
+
+@pytest.fixture
+def trained_folder(tmp_path):
+    from families import GPVIT
+    from hf_gpvit.data import image_processor_for
+
+    model = GPVIT.classifier_class(GPVIT.config())
+    model.save_pretrained(tmp_path / "model")
+    image_processor_for(model, 64).save_pretrained(tmp_path / "model")
+    Image.effect_noise((90, 70), 80).save(tmp_path / "photo.png")
+    return tmp_path
+
+
+def test_figure_6(trained_folder):
+    import ablations
+
+    folder, picture = str(trained_folder / "model"), str(trained_folder / "photo.png")
+    ablations.main(["--figures", "6", "--model", folder, "--image", picture, "--output_dir", str(trained_folder)])
+    blocks = json.loads((trained_folder / "figure-6.json").read_text())["blocks"]
+    assert [block["groups"] for block in blocks] == [6, 5]
+    assert all(sum(block["tokens_by_group"].values()) == 64 for block in blocks)
+    width, height = Image.open(trained_folder / "figure-6.png").size
+    assert width > 7 * 224 and height > 2 * 224
+    lines = [line for line in (trained_folder / "figure-6.md").read_text().splitlines() if line.startswith("| ")]
+    assert len(lines) == 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--figures", "6", "--model", "nowhere"], "needs --model and --image"),
+        (["--tables", "gpvit-7", "--image", "photo.png", "--model", "nowhere"], "needs --model and --image"),
+        (["--figures", "6", "--model", "nowhere", "--image", "photo.png"], "nowhere"),
+        (["--tables", "gpvit-2"], "invalid choice: 'gpvit-2'"),
+    ],
+)
+def test_papers_figures_that_can_not_be_drawn_are_refused(arguments, message, capsys, tmp_path, monkeypatch):
+    import ablations
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        ablations.main(arguments)
+    assert message in capsys.readouterr().err

@@ -151,6 +151,8 @@ def test_pictures(tmp_path, monkeypatch):
     pictures = [namespace["read_rgb"](name) for name in ("photo.png", "other.png")]
     answers = namespace["segment"](pictures, batch_size=2)
     assert [answer[0]["mask"].size for answer in answers] == [(70, 50), (40, 90)]
+    assert len(namespace["heatmaps"]) == 4
+    assert namespace["assigned"].size == namespace["colours"].size == namespace["seen"].size
 
 
 def test_train(tmp_path, monkeypatch):

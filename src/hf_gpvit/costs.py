@@ -61,7 +61,7 @@ def count_costs(model: PreTrainedModel, height: int, width: int) -> Costs:
     live = _LiveBytes(weights)
     live.add(pixel_values)
     with evaluating(model):
-        macs = _macs_of_pass(model, pixel_values, live)
+        macs = _counted_pass(model, pixel_values, live).get_total_flops() // 2
     return Costs(macs, sum(storage.nbytes() for storage in weights), live.peak)
 
 
@@ -79,12 +79,35 @@ def count_plain_macs(model: PreTrainedModel, height: int, width: int) -> int:
     Raises:
         ValueError: The picture is smaller than the model takes.
     """
+    return _plain_pass(model, height, width).get_total_flops() // 2
+
+
+def count_attention_macs(model: PreTrainedModel, height: int, width: int) -> int:
+    """Multiply-adds of both products of attention alone, as `count_plain_macs` has them.
+
+    Args:
+        model: Model on the meta device, where they are the only products of batches.
+        height: Height of the picture in pixels.
+        width: Its width.
+
+    Raises:
+        ValueError: `model` is on another device, or the picture is smaller than it takes.
+    """
+    if model.device.type != "meta":
+        raise ValueError(f"model must be on the device meta to count its attention, but it is on {model.device}.")
+    counts = _plain_pass(model, height, width).get_flop_counts()["Global"]
+    return counts.get(torch.ops.aten.bmm, 0) // 2
+
+
+def _plain_pass(model: PreTrainedModel, height: int, width: int) -> FlopCounterMode:
     pixel_values = torch.zeros(1, model.config.num_channels, height, width, dtype=model.dtype, device=model.device)
     with evaluating(model), plain_forwards():
-        return _macs_of_pass(model, pixel_values)
+        return _counted_pass(model, pixel_values)
 
 
-def _macs_of_pass(model: PreTrainedModel, pixel_values: torch.Tensor, *modes: AbstractContextManager) -> int:
+def _counted_pass(
+    model: PreTrainedModel, pixel_values: torch.Tensor, *modes: AbstractContextManager
+) -> FlopCounterMode:
     with ExitStack() as stack:
         # the counter follows gradients, which it can't in inference mode; it also takes some operations apart, the
         # inner modes see them whole
@@ -94,7 +117,7 @@ def _macs_of_pass(model: PreTrainedModel, pixel_values: torch.Tensor, *modes: Ab
         for mode in modes:
             stack.enter_context(mode)
         model(pixel_values)
-    return flops.get_total_flops() // 2
+    return flops
 
 
 def backbone_parameters(config: PreTrainedConfig) -> int:

@@ -10,13 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForSemanticSegmentation
 
 from hf_gpvit.ablations import build_model, variants
 from hf_gpvit.ablations.variants import variant
-from hf_gpvit.costs import backbone_parameters, count_plain_macs
-from hf_gpvit.models.shortcuts import plain_forwards
+from hf_gpvit.costs import backbone_parameters, count_attention_macs, count_plain_macs
 
 
 FAMILIES = json.loads((Path(__file__).parents[1] / "fixtures/ablation_counts.json").read_text(encoding="utf-8"))
@@ -40,19 +38,13 @@ def built(key, name):
     return build_model(key, **{"pooling_type": "mean"} if name.endswith("mean_pooling") else {}), 224
 
 
-def attention_products(model, side):
-    """Multiply-adds of both products of attention: on meta the only products of batches."""
-    with FlopCounterMode(display=False) as flops, torch.no_grad(), plain_forwards():
-        model.eval()(torch.zeros(1, 3, side, side))
-    return flops.get_flop_counts()["Global"][torch.ops.aten.bmm] // 2
-
-
 def figure(key, name):
     with torch.device("meta"):
         if name == "params_backbone":
             return backbone_parameters(variant(key).config())
         if name == "attention_products_512":
-            return attention_products(*built(key, "macs_segformer19_512"))
+            model, side = built(key, "macs_segformer19_512")
+            return count_attention_macs(model, side, side)
         model, side = built(key, name)
         return model.num_parameters() if name.startswith("params") else count_plain_macs(model, side, side)
 
@@ -71,3 +63,8 @@ def test_counts_don_t_depend_on_the_device():
     found = count_plain_macs(model, 64, 64)
     with torch.device("meta"):
         assert count_plain_macs(model.to("meta"), 64, 64) == found
+
+
+def test_products_of_attention_are_counted_on_meta():
+    with pytest.raises(ValueError, match="must be on the device meta.*it is on cpu"):
+        count_attention_macs(build_model("gpvit-nano-lepe-none", image_size=64), 64, 64)

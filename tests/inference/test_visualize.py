@@ -10,13 +10,16 @@ from PIL import Image
 
 from families import GPVIT
 from hf_gpvit import GPViTForImageClassification, GPViTForSemanticSegmentation, GPViTModel
-from hf_gpvit.data import load_label_set
+from hf_gpvit.data import image_processor_for, load_label_set
 from hf_gpvit.inference import (
     color_palette,
+    group_assignment,
+    group_assignment_map,
     group_heatmaps,
     group_map_panel,
     overlay_heatmap,
     overlay_segmentation,
+    seen_picture,
     side_by_side,
     stripe_attention_map,
 )
@@ -429,7 +432,62 @@ def test_model_without_gp_blocks():
     model = tiny(group_layer_indices=[], num_group_tokens=[])
     with pytest.raises(ValueError, match="this GPViTModel has no GP Blocks"):
         group_map_panel(model, torch.randn(1, 3, 40, 40), noise(40, 40))
+    with pytest.raises(ValueError, match="this GPViTModel has no GP Blocks"):
+        group_assignment(model, torch.randn(1, 3, 40, 40), noise(40, 40))
     assert stripe_attention_map(model, torch.randn(1, 3, 40, 40), (0, 0), layer=1).shape == (5, 5)
+
+
+@pytest.mark.parametrize("model_class", [GPViTModel, GPViTForImageClassification, GPViTForSemanticSegmentation])
+@pytest.mark.parametrize("block", [0, -1])
+def test_tokens_go_to_the_group_that_they_take_most_of(model_class, block):
+    model, pixel_values = tiny(model_class), torch.randn(1, 3, 40, 56)
+    shares = model(pixel_values, output_ungroup_attentions=True).ungroup_attentions[block][0].mean(dim=0)
+    groups = group_assignment_map(model, pixel_values, block)
+    assert groups.shape == (5, 7)
+    for token, group in enumerate(groups.flatten().tolist()):
+        assert shares[token, group] == shares[token].max()
+    assert len(groups.unique()) > 1
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_group_assignment_has_a_patch_for_each_token(scale):
+    model, pixel_values, image = tiny(), torch.randn(1, 3, 40, 56), noise(56 * scale, 40 * scale)
+    groups = group_assignment_map(model, pixel_values, 0)
+    patches = color_palette(model.config.num_group_tokens[0])[groups]
+    patches = patches.repeat(8 * scale, axis=0).repeat(8 * scale, axis=1)
+    np.testing.assert_array_equal(pixels(group_assignment(model, pixel_values, image, 0, alpha=1)), patches)
+    half = pixels(group_assignment(model, pixel_values, image, 0, alpha=0.5))
+    np.testing.assert_allclose(half, (pixels(image) + patches) / 2, atol=0.5)
+    palette = [(group, 0, 255) for group in range(model.config.num_group_tokens[0])]
+    painted = pixels(group_assignment(model, pixel_values, image, 0, alpha=1, palette=palette))
+    np.testing.assert_array_equal(painted[:: 8 * scale, :: 8 * scale, 0], groups)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"block": 2}, r"block must be in -2\.\.1 \(2 GP Blocks\), got 2"),
+        ({"pixel_values": torch.randn(2, 3, 40, 40)}, r"one picture \(batch size 1\), got batch size 2"),
+        ({"image": None}, "image must be a PIL image, got NoneType"),
+        ({"alpha": 1.5}, r"alpha must be in \[0, 1\], got 1\.5"),
+        ({"palette": [(0, 0, 0)]}, r"palette must have shape \(5, 3\) for 5 labels"),
+        ({"model": torch.nn.Linear(1, 1)}, "this Linear has no GP Blocks"),
+    ],
+)
+def test_bad_group_assignment_arguments(changes, message):
+    arguments = {"model": tiny(), "pixel_values": torch.randn(1, 3, 40, 40), "image": noise(40, 40)}
+    with pytest.raises(ValueError, match=message):
+        group_assignment(**arguments | changes)
+
+
+def test_seen_picture_is_what_the_processor_cut_out():
+    image_processor = image_processor_for(tiny(GPViTForImageClassification), 32)
+    image_processor.do_resize = False
+    image = noise(48, 40)
+    pixel_values = image_processor(image, return_tensors="pt")["pixel_values"]
+    np.testing.assert_array_equal(
+        pixels(seen_picture(pixel_values, image_processor)), pixels(image.crop((8, 4, 40, 36)))
+    )
 
 
 # Stripe attention
@@ -527,6 +585,8 @@ def test_train_mode_is_refused():
         stripe_attention_map(model, pixel_values, (0, 0))
     with pytest.raises(ValueError, match=r"model must be in eval mode.*call model\.eval\(\)"):
         group_map_panel(model, pixel_values, noise(40, 40), num_groups=2)
+    with pytest.raises(ValueError, match="eval mode"):
+        group_assignment(model, pixel_values, noise(40, 40))
 
 
 # matplotlib

@@ -16,11 +16,14 @@ from .segmentation import (
 )
 from .visualize import (
     color_palette,
+    group_assignment,
+    group_assignment_map,
     group_heatmaps,
     group_map_panel,
     label_set_palette,
     overlay_heatmap,
     overlay_segmentation,
+    seen_picture,
     side_by_side,
     stripe_attention_map,
 )
@@ -35,6 +38,8 @@ __all__ = [
     "describe_picture",
     "detect",
     "find_pictures",
+    "group_assignment",
+    "group_assignment_map",
     "group_heatmaps",
     "group_map_panel",
     "label_set_palette",
@@ -43,6 +48,7 @@ __all__ = [
     "overlay_objects",
     "overlay_segmentation",
     "predict_pictures",
+    "seen_picture",
     "segment",
     "segmentation_inputs",
     "segmentation_scores",

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf-gpvit authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures for people: segmentation overlays, heatmaps, group maps and stripe attention of GPViT.
+"""Pictures for people: segmentation overlays, heatmaps, group maps and assignments, stripe attention of GPViT.
 
 Every picture is a new RGB PIL image for the caller to show or save; the inputs stay as they are. Text and colour maps
 are matplotlib's, imported when first needed and drawn without pyplot, so no display is needed and no state is left.
@@ -16,7 +16,7 @@ from unicodedata import east_asian_width
 import numpy as np
 import torch
 from PIL import Image
-from transformers import PreTrainedModel
+from transformers import BaseImageProcessor, PreTrainedModel
 
 from ..data.labels import load_label_set
 from ..data.pictures import to_rgb
@@ -209,16 +209,11 @@ def group_heatmaps(
             `num_groups` is out of range.
         ImportError: If matplotlib is missing.
     """
-    if not hasattr(model, "group_maps") or not model.config.group_layer_indices:
-        raise ValueError(f"model must have group maps to show, but this {type(model).__name__} has no GP Blocks.")
+    group_count = _checked_group_count(model, block)
     check_image("image", image)
     _check_one_picture(model, pixel_values)
-    group_counts = model.config.num_group_tokens
-    _check_index("block", block, len(group_counts), "GP Blocks")
-    if not 1 <= num_groups <= group_counts[block]:
-        raise ValueError(
-            f"num_groups must be in 1..{group_counts[block]}, the groups of GP Block {block}, got {num_groups}."
-        )
+    if not 1 <= num_groups <= group_count:
+        raise ValueError(f"num_groups must be in 1..{group_count}, the groups of GP Block {block}, got {num_groups}.")
     maps = model.group_maps(pixel_values)[block][0].float()
     points = maps.flatten(1).cpu().numpy()
     groups = _far_apart(points, int(points.var(axis=1).argmax()), num_groups)
@@ -232,6 +227,75 @@ def group_map_panel(
     heatmaps = group_heatmaps(model, pixel_values, image, block, num_groups)
     panels = {"picture": image} | {f"group {group}": heatmap for group, heatmap in heatmaps.items()}
     return side_by_side(panels, columns=math.ceil(math.sqrt(len(panels))), height=_GROUP_PANEL_HEIGHT)
+
+
+@torch.no_grad()
+def group_assignment_map(model: PreTrainedModel, pixel_values: torch.Tensor, block: int = -1) -> torch.Tensor:
+    """The group of one GP Block from which each token takes most: (grid rows, grid columns) int64.
+
+    These are the largest of the ungrouping weights (Equation 5 of the paper), averaged over the heads.
+
+    Args:
+        model: GPViT of any task, in eval mode.
+        pixel_values: (1, num_channels, height, width), as the image processor makes them.
+        block: Index among the GP Blocks, from the end where negative. Default: the last one.
+
+    Raises:
+        ValueError: If the model has no GP Blocks or is in train mode, there is not just one picture, or `block` is
+            out of range.
+    """
+    _checked_group_count(model, block)
+    _check_one_picture(model, pixel_values)
+    weights = model.base_model(pixel_values, output_ungroup_attentions=True).ungroup_attentions[block]
+    groups = weights[0].float().mean(dim=0).argmax(dim=-1)
+    return groups.unflatten(0, model.token_grid(*pixel_values.shape[-2:]))
+
+
+def group_assignment(
+    model: PreTrainedModel,
+    pixel_values: torch.Tensor,
+    image: Image.Image,
+    block: int = -1,
+    alpha: float = 0.6,
+    palette: Sequence[Sequence[int]] | np.ndarray | None = None,
+) -> Image.Image:
+    """The picture under `group_assignment_map`, each token in the colour of its group (Figure 6 of the paper).
+
+    `group_heatmaps` shows what groups gather from where, and each of them by itself; this shows what goes back, and
+    divides the picture among the groups. The paper doesn't say which of both it draws.
+
+    Args:
+        model: GPViT of any task, in eval mode.
+        pixel_values: (1, num_channels, height, width), as the image processor makes them.
+        image: What `pixel_values` shows, at any size: the centre crop where the processor crops.
+        block: Index among the GP Blocks, from the end where negative. Default: the last one.
+        alpha: Opacity of the colours in [0, 1]; 1 leaves nothing of the picture. Default 0.6.
+        palette: One colour for each group; see `color_palette`.
+
+    Returns:
+        Picture in the image's size.
+
+    Raises:
+        ValueError: As `group_assignment_map`, or `image`, `alpha` or `palette` is not valid.
+    """
+    colors = color_palette(_checked_group_count(model, block), palette)
+    check_image("image", image)
+    check_alpha(alpha)
+    groups = group_assignment_map(model, pixel_values, block).cpu().numpy()
+    patches = Image.fromarray(colors[groups]).resize(image.size, Image.Resampling.NEAREST)
+    return Image.fromarray(blend(np.asarray(to_rgb(image)), np.asarray(patches), alpha))
+
+
+def seen_picture(pixel_values: torch.Tensor, image_processor: BaseImageProcessor) -> Image.Image:
+    """What an image processor made of a picture, as a picture again: resized, and cropped where it crops.
+
+    Args:
+        pixel_values: (1, 3, height, width), as `image_processor` makes them.
+        image_processor: With `image_mean` and `image_std`.
+    """
+    mean, std = torch.tensor([image_processor.image_mean, image_processor.image_std])[..., None, None]
+    pixels = (pixel_values[0].cpu() * std + mean).clamp(0, 1)
+    return Image.fromarray((255 * pixels).round().byte().permute(1, 2, 0).numpy())
 
 
 @torch.no_grad()
@@ -306,6 +370,15 @@ def _oklab(colors: np.ndarray) -> np.ndarray:
 def _check_index(field: str, index: int, length: int, what: str) -> None:
     if not -length <= index < length:
         raise ValueError(f"{field} must be in {-length}..{length - 1} ({length} {what}), got {index}.")
+
+
+def _checked_group_count(model: PreTrainedModel, block: int) -> int:
+    """Number of groups of a GP Block."""
+    if not hasattr(model, "group_maps") or not model.config.group_layer_indices:
+        raise ValueError(f"model must have groups to show, but this {type(model).__name__} has no GP Blocks.")
+    group_counts = model.config.num_group_tokens
+    _check_index("block", block, len(group_counts), "GP Blocks")
+    return group_counts[block]
 
 
 def _check_one_picture(model: PreTrainedModel, pixel_values: torch.Tensor) -> None:
