@@ -25,7 +25,8 @@ PIP_EDITABLE := $(PIP_INSTALL) $(addprefix --build-constraint ,$(CONSTRAINTS)) -
 # `make lock` takes the newest of all else: these install on every platform.
 LOCKED := torch==2.14.1 torchvision==0.29.1
 
-.PHONY: help quickstart test test-all test-oldest test-latest lock conformance benchmark scaling long-run lint format
+.PHONY: help quickstart test test-all test-oldest test-latest lock conformance benchmark scaling long-run \
+	small-ablations lint format
 
 help:
 	@echo "make quickstart   trains a small model in five minutes and draws what it sees; TASK=classification,"
@@ -42,6 +43,8 @@ help:
 	@echo "                  classification --dtypes bfloat16\", or ARGS=--help for what there is"
 	@echo "make scaling      multiply-adds, time and memory against the size of the image; ARGS as above"
 	@echo "make long-run     memory over half an hour of inference and of training; ARGS=\"--minutes 120\""
+	@echo "make small-ablations  rows of the papers' tables trained at nano size, in about an hour; ARGS=--list says what"
+	@echo "                  it does, ARGS=\"--keys gpvit-nano-lepe-none gpvit-nano-lepe-gp --seeds 0 1\" does a part"
 	@echo "make lint         check style"
 	@echo "make format       fix style"
 
@@ -94,6 +97,9 @@ scaling: $(BENCHMARK_READY)
 
 long-run: $(BENCHMARK_READY)
 	$(BIN)/python benchmarks/long_run.py $(ARGS)
+
+small-ablations: $(BENCHMARK_READY)
+	$(BIN)/python benchmarks/small_ablations.py $(ARGS)
 
 lint: $(DEV_READY)
 	$(BIN)/ruff check .
