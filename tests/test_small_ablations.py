@@ -135,7 +135,7 @@ def test_differences_are_of_the_same_seed(small):
     assert compare({0: 1.0}, {1: 1.0}) is None
 
 
-def test_verdicts():
+def test_verdicts(small):
     from small_ablations_report import Difference
 
     limits = [(0.1, 0.9), (-0.9, -0.1), (-0.1, 0.9)]
