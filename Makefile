@@ -25,8 +25,8 @@ PIP_EDITABLE := $(PIP_INSTALL) $(addprefix --build-constraint ,$(CONSTRAINTS)) -
 # `make lock` takes the newest of all else: these install on every platform.
 LOCKED := torch==2.14.1 torchvision==0.29.1
 
-.PHONY: help quickstart test test-all test-oldest test-latest lock conformance benchmark scaling ablations long-run lint \
-	format
+.PHONY: help quickstart test test-all test-oldest test-latest lock conformance benchmark scaling ablations \
+	small-ablations long-run lint format
 
 help:
 	@echo "make quickstart   trains a small model in five minutes and draws what it sees; TASK=classification,"
@@ -45,6 +45,8 @@ help:
 	@echo "make ablations    the papers' tables and Figure 5 beside ours; ARGS=\"--counts_only\" in minutes, ARGS=\"--tables"
 	@echo "                  gpvit-7 hrvit-5\", or ARGS=\"--figures 6 --model folder --image picture\""
 	@echo "make long-run     memory over half an hour of inference and of training; ARGS=\"--minutes 120\""
+	@echo "make small-ablations  rows of the papers' tables trained at nano size, in about an hour; ARGS=--list says what"
+	@echo "                  it does, ARGS=\"--keys gpvit-nano-lepe-none gpvit-nano-lepe-gp --seeds 0 1\" does a part"
 	@echo "make lint         check style"
 	@echo "make format       fix style"
 
@@ -100,6 +102,9 @@ ablations: $(BENCHMARK_READY)
 
 long-run: $(BENCHMARK_READY)
 	$(BIN)/python benchmarks/long_run.py $(ARGS)
+
+small-ablations: $(BENCHMARK_READY)
+	$(BIN)/python benchmarks/small_ablations.py $(ARGS)
 
 lint: $(DEV_READY)
 	$(BIN)/ruff check .
