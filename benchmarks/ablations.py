@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Both papers' tables of models and variants with our figures beside theirs, and Figures 5 and 6 of GPViT's.
 
-    python benchmarks/ablations.py                                     # all tables and Figure 5; hours on two cores
+    python benchmarks/ablations.py                                     # all tables and Figure 5; long on two cores
     python benchmarks/ablations.py --counts_only                       # the same, but nothing is timed: minutes
     python benchmarks/ablations.py --tables gpvit-7 hrvit-5
     python benchmarks/ablations.py --tables gpvit-10 --models gpvit-l1 vit-d216-p8 --sizes 224 512x2048 --batch_size 32
@@ -108,7 +108,7 @@ def write_tables(tables: dict[str, Table], device: torch.device, rounds: int, fo
     for name, table in tables.items():
         times = time_cells(table, works[name], by_work) if rounds else {}
         lines = count_lines(table, rows[name], times)
-        texts.append("\n\n".join(filter(None, [f"## {table.title}", markdown_table(lines, 2), table.note])))
+        texts.append("\n\n".join(filter(None, [f"## {table.title}", markdown_table(lines, 2).rstrip(), table.note])))
     agreeing, printed = agreement(rows)
     texts.append(f"{agreeing} of {printed} printed figures are what one of our counts rounds to.")
     texts.append(machine_text(machine, rates))

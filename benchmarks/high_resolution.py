@@ -80,7 +80,7 @@ def _measured(work: Work, conditions: Conditions) -> dict[str, Any]:
     clock.calibrate()
     run_rounds([clock], conditions.rounds)
     taken = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_bytes() - before
-    return {"seconds": clock.times, "memory_bytes": taken, "parameters": model.num_parameters()}
+    return {"seconds": clock.times, "memory_bytes": taken}
 
 
 def _limit(num_bytes: int, device: torch.device) -> None:
@@ -94,8 +94,9 @@ def _limit(num_bytes: int, device: torch.device) -> None:
 def measured_row(work: Work, conditions: Conditions) -> dict[str, Any]:
     """What was measured of an entrant, in plain units of one picture, or `skipped`: why nothing was."""
     with torch.device("meta"):
-        macs = count_plain_macs(MODELS[work.model](work.height, work.width), work.height, work.width)
-    row = {**asdict(work), "macs_per_image": macs}
+        model = MODELS[work.model](work.height, work.width)
+        macs = count_plain_macs(model, work.height, work.width)
+    row = {**asdict(work), "parameters": model.num_parameters(), "macs_per_image": macs}
     try:
         found = run_alone(measure, work, conditions, seconds=conditions.seconds)
     except TimeoutError as error:
@@ -118,7 +119,7 @@ def time_table(rows: Sequence[dict[str, Any]]) -> str:
                 row["model"],
                 input_size,
                 row["dtype"],
-                f"{row['parameters'] / 1e6:.1f}" if "parameters" in row else "",
+                f"{row['parameters'] / 1e6:.1f}",
                 parameters,
                 f"{row['macs_per_image'] / 1e9:.1f}",
                 *_measured_cells(row),

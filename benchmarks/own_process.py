@@ -13,6 +13,7 @@ from typing import Any
 
 
 RESIDENT_UNIT = 1 if sys.platform == "darwin" else 1024
+_STATUS = Path("/proc/self/status")  # Linux's
 
 
 def run_alone(function: Callable[..., Any], *arguments: Any, seconds: float) -> Any:
@@ -58,13 +59,17 @@ def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple) 
 
 def peak_bytes() -> int:
     """The most that this process has had resident."""
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux's getrusage begins with what the process had that started this one
-        return 1024 * int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1])
+    if _STATUS.exists():  # Linux's getrusage begins with what the process had that started this one
+        return _status_bytes("VmHWM")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RESIDENT_UNIT
 
 
 def limit_memory(num_bytes: int) -> None:
-    """What this process would take beyond it fails, rather than being taken away from others; on Linux alone."""
-    if sys.platform == "linux":
-        resource.setrlimit(resource.RLIMIT_DATA, (num_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    """What this process takes beyond so much more fails, rather than being taken away from others; on Linux alone."""
+    if _STATUS.exists():
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (_status_bytes("VmData") + num_bytes, hard))
+
+
+def _status_bytes(field: str) -> int:
+    return 1024 * int(re.search(rf"{field}:\s*(\d+)", _STATUS.read_text())[1])

@@ -83,7 +83,7 @@ def count_lines(table: Table, rows: list[dict[str, Any]], times: dict[str, list[
         rows: Its `counted_row`s.
         times: Cells by heading, one for each row.
     """
-    head = [table.title.partition(":")[2].strip(), "key"]
+    head = ["model", "key"]
     for column in table.columns:
         head += [f"{column.heading}, {count.heading}" for count in column.counts] + ["paper"]
     head += [f"paper: {heading}" for heading in table.results] + list(times)

@@ -244,6 +244,7 @@ HRVIT_3 = Table(
         Row("HRViT-b3", "hrvit-b3", ("37.9", "5.7"), ("82.8",)),
     ),
     unit="HRViT-b1",
+    note="The printed multiply-adds have half of the attention products.",
 )
 
 

@@ -509,12 +509,14 @@ def test_figure_5(monkeypatch, tmp_path):
     import ablations
     import layer_costs
 
+    curves = {name: layer_costs.CURVES[name] for name in ("LePE attention", "GPBlock-16")}
+    monkeypatch.setattr(layer_costs, "CURVES", curves)
     monkeypatch.setattr(layer_costs, "SIDES", (64, 128))
     monkeypatch.setattr(layer_costs, "WIDTHS", (96, 192))
-    monkeypatch.setattr(layer_costs, "SIZES", ((64, 64), (64, 96)))
+    monkeypatch.setattr(layer_costs, "SIZES", ((64, 96),))
     ablations.main(["--figures", "5", "--output_dir", str(tmp_path)])
     panels = json.loads((tmp_path / "figure-5.json").read_text())["panels"]
-    assert [panel["title"] for panel in panels] == ["348 channels", "64x64", "64x96"]
+    assert [panel["title"] for panel in panels] == ["348 channels", "64x96"]
     assert panels[0]["layer"]["LePE attention"][1] == layer_costs.layer_macs("LePE attention", 348, (128, 128))
     assert (tmp_path / "figure-5.png").read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "ablations.json").exists()
@@ -535,24 +537,55 @@ def small_table(monkeypatch):
     monkeypatch.setitem(TABLES, "gpvit-7", Table("A table: of two", columns, ("top-1",), rows, unit="GP Block"))
 
 
+def table_cells(folder):
+    """Cells of the lines of ablations.md."""
+    lines = (folder / "ablations.md").read_text().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+
+
 @pytest.mark.usefixtures("small_table")
 def test_tables_have_ours_beside_the_papers(tmp_path):
     import ablations
 
-    arguments = ["--tables", "gpvit-7", "--device", "cpu", "--rounds", "2", "--output_dir", str(tmp_path)]
-    ablations.main(arguments)
-    lines = [line for line in (tmp_path / "ablations.md").read_text().splitlines() if line.startswith("| ")]
-    head, _, none, block = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert head[2:7] == ["parameters (M), classifier", "paper", "GMAC, plain", "paper", "paper: top-1"]
+    ablations.main(["--tables", "gpvit-7", "--counts_only", "--output_dir", str(tmp_path)])
+    head, _, none, _ = table_cells(tmp_path)
+    assert head[2:] == ["parameters (M), classifier", "paper", "GMAC, plain", "paper", "paper: top-1"]
     assert none[:2] == ["none", "`gpvit-nano-lepe-none`"]
-    assert none[3:7] == ["9.9", "**0.01**", "0.01", "70.1"]
+    assert none[3:] == ["9.9", "**0.01**", "0.01", "70.1"]
+    assert json.loads((tmp_path / "ablations.json").read_text())["seconds"] == {}
+    assert "2 of 4 printed figures" in (tmp_path / "ablations.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_table")
+def test_tables_have_times(tmp_path):
+    import ablations
+
+    ablations.main(["--tables", "gpvit-7", "--device", "cpu", "--rounds", "2", "--output_dir", str(tmp_path)])
+    head, _, none, block = table_cells(tmp_path)
     assert head[7] == "ms per image, 4x32x32" and float(none[7]) > 0
     assert block[-1] == "1.00 (1.00-1.00)"
     results = json.loads((tmp_path / "ablations.json").read_text())
-    assert {len(seconds) for seconds in results["seconds"].values()} == {2}
-    ablations.main([*arguments, "--counts_only"])
-    assert json.loads((tmp_path / "ablations.json").read_text())["seconds"] == {}
-    assert "2 of 4 printed figures" in (tmp_path / "ablations.md").read_text()
+    assert [len(seconds) for seconds in results["seconds"].values()] == [2, 2]
+
+
+@pytest.mark.usefixtures("small_table")
+def test_times_are_in_units_of_a_row():
+    import ablations
+    from published import TABLES
+    from timing import Clock, Entry
+
+    table = TABLES["gpvit-7"]
+    [works] = ablations.timed_works(table)
+    assert [str(work) for work in works] == ["gpvit-nano-lepe-none 4x32x32", "gpvit-nano-lepe-gp 4x32x32"]
+    times = dict(zip(works, ([1.0, 2.0, 9.0], [2.0, 2.0, 3.0]), strict=True))
+    entries = {work: Entry(work, clock=Clock(None, times=seconds)) for work, seconds in times.items()}
+    assert list(ablations.time_cells(table, [works], entries).values()) == [
+        ["500", "500"],
+        ["1.00 (0.50-3.00)", "1.00 (1.00-1.00)"],
+    ]
+    entries[works[0]].clock = None
+    assert list(ablations.time_cells(table, [works], entries).values())[0] == ["out of memory", "500"]
 
 
 def test_work_alone_ends_with_its_process():
