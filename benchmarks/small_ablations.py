@@ -24,7 +24,6 @@ import tempfile
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,7 +33,7 @@ from transformers.utils import logging
 from hf_gpvit.data.loading import TEST_SCENES, TRAIN_SCENES, LoadedData
 from hf_gpvit.data.shapes import NAMES, load_shapes
 from hf_gpvit.extras import import_extra
-from hf_gpvit.files import atomic_folder, read_json
+from hf_gpvit.files import atomic_folder, json_text, read_json, write_whole
 from hf_gpvit.tasks import find_task
 from hf_gpvit.tasks.recipe import Recipe
 from hf_gpvit.training import load_recipe, train
@@ -47,8 +46,10 @@ from speed import positive
 
 datasets = import_extra("datasets")
 
-SEGMENTATION, CLASSIFICATION = "semantic-segmentation", "image-classification"
-CONFIGS = {SEGMENTATION: "small/ablation-segmentation", CLASSIFICATION: "small/ablation-classification"}
+Process = multiprocessing.get_context("spawn").Process
+
+SEGMENTATION = "semantic-segmentation"
+CONFIGS = {SEGMENTATION: "small/ablation-segmentation"}
 SCENES = {"train": TRAIN_SCENES, "test": TEST_SCENES}
 LIMIT = 60  # seconds that a run may take on two cores that do nothing else
 NAME = "small_ablations"
@@ -141,8 +142,6 @@ def planned(arguments: Namespace) -> list[Run]:
         for seed in arguments.seeds or range(number)
         if key in arguments.keys
     ]
-    if arguments.task:
-        runs = [Run(run.key, arguments.task, run.seed) for run in runs]
     return sorted(dict.fromkeys(runs), key=lambda run: run.seed)
 
 
@@ -155,27 +154,31 @@ def draw_scenes(folder: Path) -> None:
             load_shapes(**scenes).save_to_disk(partial / split)
 
 
-def train_run(recipe: Recipe, scenes: Path, threads: int | None) -> dict:
-    """Figures of the last evaluation, the main one first, and the loss of the last steps; in a process of its own."""
+def train_run(recipe: Recipe, scenes: Path, threads: int | None, path: Path) -> None:
+    """Trains, and writes figures of the last evaluation, the main one first, and the loss of the last steps."""
     if threads:
         torch.set_num_threads(threads)
     logging.disable_progress_bar()
     column = find_task(recipe.task).target_column
     parts = {split: datasets.load_from_disk(scenes / split).select_columns(["image", column]) for split in SCENES}
     metrics = train(recipe, LoadedData(**parts, class_names=list(NAMES[column])))
-    losses = [record["loss"] for record in read_log(Path(recipe.output_dir) / "log.jsonl") if "loss" in record]
     # a class that none of the scenes has is left out: NaN is no JSON
     metrics = {name: value for name, value in metrics.items() if not math.isnan(value)}
-    return {"metrics": metrics, "loss": losses[-1], "threads": torch.get_num_threads()}
+    losses = [record["loss"] for record in read_log(Path(recipe.output_dir) / "log.jsonl") if "loss" in record]
+    write_whole(path, json_text({"metrics": metrics, "loss": losses[-1], "threads": torch.get_num_threads()}))
 
 
 def finish(run: Run, scenes: Path, threads: int | None) -> dict:
-    """The record of a run; its model is not kept."""
+    """The record of a run, done in a process of its own; its model is not kept."""
     start = time.perf_counter()
-    spawn = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, mp_context=spawn) as executor:
-        figures = executor.submit(train_run, run.recipe(Path(folder) / "run"), scenes, threads).result()
-    return asdict(run) | figures | {"seconds": time.perf_counter() - start}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "figures.json"
+        process = Process(target=train_run, args=(run.recipe(Path(folder) / "run"), scenes, threads, path))
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise RuntimeError(f"The run of {run} failed; see its message above.")
+        return asdict(run) | read_json(path) | {"seconds": time.perf_counter() - start}
 
 
 def budgets() -> dict[str, dict]:
@@ -248,7 +251,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--list", action="store_true", help="say which runs there are and how long they take")
     parser.add_argument("--keys", nargs="+", choices=ALL, default=ALL, metavar="KEY", help=", ".join(ALL))
     parser.add_argument("--seeds", nargs="+", type=natural, help="of every key; by default as many as planned")
-    parser.add_argument("--task", choices=CONFIGS, help="of every run; by default as planned")
     parser.add_argument("--threads", type=positive, help="of a run; by default as PyTorch chooses")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs") / NAME, help="by default %(default)s")
     arguments = parser.parse_args(argv)

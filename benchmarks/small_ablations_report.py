@@ -25,7 +25,7 @@ from report import OURS_COLOR, PEER_COLOR, markdown_table, new_figure
 stats = import_extra("scipy.stats", "benchmark")
 
 CONFIDENCE = 0.95
-LABELS = {"mean_iou": "mIoU", "accuracy": "top-1"}  # of main figures, where they have other names than in the papers
+LABELS = {"mean_iou": "mIoU"}  # of main figures, as the papers have them
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def pretended(tiny, monkeypatch):
 
 
 def test_plan_fits_into_75_minutes_and_has_three_seeds_of_every_row(small):
-    runs = small.planned(Namespace(keys=small.ALL, seeds=None, task=None))
+    runs = small.planned(Namespace(keys=small.ALL, seeds=None))
     assert len(runs) == len(set(runs)) and len(runs) * small.LIMIT <= 75 * 60
     assert {run.key for run in runs} == {run.key for run in runs if run.seed == 2} == set(small.ALL)
     assert set(small.ALL) <= {"hrvit-nano", *VARIANTS}
@@ -156,7 +156,7 @@ def test_all_variants_see_the_same_pictures_in_the_same_order(tiny, monkeypatch,
     for key, seed in (("gpvit-nano-window-conv", 1), ("hrvit-nano", 1), ("hrvit-nano", 2)):
         seen[key, seed] = []
         recipe = tiny.Run(key, tiny.SEGMENTATION, seed).recipe(tmp_path / f"{key}-{seed}")
-        tiny.train_run(recipe, tmp_path / "scenes", threads=None)
+        tiny.train_run(recipe, tmp_path / "scenes", None, tmp_path / "figures.json")
     first, same, other = seen.values()
     assert len(first) == 2 and first == same != other
 
