@@ -29,9 +29,11 @@ TASK = "image-classification"
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], *([command, "--help"] for command in hf_gpvit_cli.COMMANDS)], ids=" ".join
+    "arguments",
+    [["--help"], ["--version"], ["presets"], *([command, "--help"] for command in hf_gpvit_cli.COMMANDS)],
+    ids=" ".join,
 )
-def test_help_loads_no_torch(arguments):
+def test_what_is_known_without_the_package_loads_no_torch(arguments):
     code = f"""
 import sys
 import hf_gpvit_cli
@@ -106,6 +108,11 @@ def test_missing_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, "hf_gpvit.commands.evaluate", raising=False)
     with pytest.raises(SystemExit, match=r'^hf-gpvit evaluate: .*accelerate.*pip install "hf-gpvit\[train\]"'):
         hf_gpvit_cli.main(["evaluate", "--model", "not-looked-at", "--dataset", "shapes"])
+
+
+def test_the_package_itself_is_the_command():
+    answer = subprocess.run([sys.executable, "-m", "hf_gpvit", "--version"], capture_output=True, text=True)
+    assert answer.stdout.split() == ["hf-gpvit", hf_gpvit.__version__]
 
 
 def test_version(capsys):
