@@ -21,6 +21,7 @@ from hf_gpvit.commands.train import parse_recipe
 from hf_gpvit.data import image_processor_for
 from hf_gpvit.models.configuration_base import MAX_SIDE
 from hf_gpvit.tasks.fields import LIMIT
+from hf_gpvit.tasks.recipe import MAX_WORKERS
 from hf_gpvit.training import ClassificationRecipe
 
 
@@ -166,7 +167,8 @@ def test_numbers_beyond_all_use(arguments, message, capsys):
 
 
 def test_bounds_are_those_of_models_and_recipes():
-    assert (hf_gpvit_cli.arguments.MAX_SIDE, hf_gpvit_cli.arguments.MAX_COUNT) == (MAX_SIDE, LIMIT - 1)
+    own = hf_gpvit_cli.arguments
+    assert (own.MAX_SIDE, own.MAX_COUNT, own.MAX_WORKERS) == (MAX_SIDE, LIMIT - 1, MAX_WORKERS)
 
 
 def test_values_may_begin_with_a_dash():

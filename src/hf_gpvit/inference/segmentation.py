@@ -3,8 +3,10 @@
 """Segmentation of pictures of any size: whole or in sliding windows, at several scales, flipped."""
 
 import math
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -149,12 +151,13 @@ def segmentation_scores(
     passes, as in mmsegmentation. All passes are kept until the end: 4 * num_labels bytes for each pixel of a pass, on
     top of as much for each pixel of the result. `segment`, which has the same arguments, does without the latter.
     """
-    image = to_rgb(image)
-    passes = _passes(model, image_processor, image, settings or SegmentationSettings())
-    scores = torch.empty(len(passes[0]), image.height, image.width, device=passes[0].device)
+    settings = settings or SegmentationSettings()
+    size, pixel_values = prepare_segmentation(image_processor, image, settings)
+    passes = [logits[0] for logits in _passes(model, pixel_values, settings)]
+    scores = torch.empty(len(passes[0]), *size, device=passes[0].device)
     with torch.inference_mode():
         for start, stop in _bands(*scores.shape):
-            scores[:, start:stop] = _mean_probabilities(passes, (image.height, image.width), start, stop)
+            scores[:, start:stop] = _mean_probabilities(passes, size, start, stop)
     return scores
 
 
@@ -184,9 +187,54 @@ def segment(
     Raises:
         ValueError: The picture is so thin that a side would shrink to nothing, or the model's logits are not finite.
     """
-    image = to_rgb(image)
-    passes = _passes(model, image_processor, image, settings or SegmentationSettings())
-    size = (image.height, image.width)
+    [ids] = segment_prepared(model, [prepare_segmentation(image_processor, image, settings)], settings)
+    return ids
+
+
+class PreparedSegmentation(NamedTuple):
+    """What a segmentor needs of a picture.
+
+    Attributes:
+        size: Height and width of the upright picture.
+        pixel_values: (1, num_channels, height, width) of each scale.
+    """
+
+    size: tuple[int, int]
+    pixel_values: list[torch.Tensor]
+
+
+def prepare_segmentation(
+    image_processor: BaseImageProcessor, image: Image.Image, settings: SegmentationSettings | None = None
+) -> PreparedSegmentation:
+    """The first half of `segment`, which needs no model."""
+    picture, settings = to_rgb(image), settings or SegmentationSettings()
+    inputs = [segmentation_inputs(image_processor, picture, scale, settings.size_divisor) for scale in settings.scales]
+    return PreparedSegmentation((picture.height, picture.width), [scaled["pixel_values"] for scaled in inputs])
+
+
+def segment_prepared(
+    model: PreTrainedModel, prepared: Sequence[PreparedSegmentation], settings: SegmentationSettings | None = None
+) -> list[torch.Tensor]:
+    """The other half: class ids (height, width) of each picture.
+
+    With the default settings, those whose `pixel_values` have one size go through the model together. With others the
+    logits are as large as `pixel_values` and there are windows to make batches of, so that is each picture by itself.
+    """
+    settings = settings or SegmentationSettings()
+    together = defaultdict(list)
+    for place, (_, pixel_values) in enumerate(prepared):
+        together[pixel_values[0].shape if settings == SegmentationSettings() else place].append(place)
+    ids = [torch.empty(0)] * len(prepared)
+    for places in together.values():
+        scales = zip(*(prepared[place].pixel_values for place in places), strict=True)
+        passes = _passes(model, [torch.cat(pixel_values) for pixel_values in scales], settings)
+        for index, place in enumerate(places):
+            ids[place] = _ids([logits[index] for logits in passes], prepared[place].size)
+    return ids
+
+
+def _ids(passes: list[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+    """(height, width) of the largest scores, on the CPU."""
     with torch.inference_mode():
         ids = torch.empty(size, dtype=torch.int64)
         for start, stop in _bands(len(passes[0]), *size):
@@ -202,24 +250,23 @@ def _scaled_size(image_processor: BaseImageProcessor, image: Image.Image, scale:
 
 
 def _passes(
-    model: PreTrainedModel, image_processor: BaseImageProcessor, image: Image.Image, settings: SegmentationSettings
+    model: PreTrainedModel, pixel_values: list[torch.Tensor], settings: SegmentationSettings
 ) -> list[torch.Tensor]:
-    """Logits (num_labels, h, w) of each scale and flip, upright, each of a size of its own."""
+    """Logits (B, num_labels, h, w) of each scale and flip, upright, each of a size of its own."""
     passes = []
-    for scale in settings.scales:
-        pixel_values = segmentation_inputs(image_processor, image, scale, settings.size_divisor)["pixel_values"]
-        passes.append(_logits(model, pixel_values, settings))
+    for scaled in pixel_values:
+        passes.append(_logits(model, scaled, settings))
         if settings.flip:
-            passes.append(_logits(model, pixel_values.flip(-1), settings).flip(-1))
+            passes.append(_logits(model, scaled.flip(-1), settings).flip(-1))
     return passes
 
 
 def _logits(model: PreTrainedModel, pixel_values: torch.Tensor, settings: SegmentationSettings) -> torch.Tensor:
     if settings == SegmentationSettings():
         with evaluating(model):
-            return finite_logits(model, pixel_values)[0]
+            return finite_logits(model, pixel_values)
     window_size = settings.window_size or max(pixel_values.shape[-2:])
-    return sliding_window_logits(model, pixel_values, window_size, settings.window_stride)[0]
+    return sliding_window_logits(model, pixel_values, window_size, settings.window_stride)
 
 
 def _coverage(side: int, window: int, starts: list[int]) -> torch.Tensor:

@@ -23,7 +23,13 @@ from ..data.image_processors import detection_processor
 from ..data.object_columns import checked_objects, has_objects, typed_objects, with_image_ids
 from ..data.objects import ObjectReader, Objects, is_small, items_of
 from ..extras import import_extra
-from ..inference.detection import Detected, DetectionSettings, detect
+from ..inference.detection import (
+    Detected,
+    DetectionSettings,
+    PreparedDetection,
+    detect_prepared,
+    prepare_detection,
+)
 from ..inference.detection_files import describe_detections, detection_writer, write_detections
 from ..metrics.coco_precision import CocoPrecision
 from ..models.configuration_base import MAX_SIDE
@@ -135,17 +141,19 @@ class ObjectDetection(Task):
 
     @staticmethod
     def prepare(
-        model: PreTrainedModel,
-        image_processor: BaseImageProcessor,
-        image: Image.Image,
-        settings: DetectionSettings | None = None,
-    ) -> Detected:
-        """The prediction itself: pictures have different sizes."""
-        return detect(model, image_processor, image, settings)
+        image_processor: BaseImageProcessor, image: Image.Image, settings: DetectionSettings | None = None
+    ) -> PreparedDetection:
+        return prepare_detection(image_processor, image, settings)
 
     @staticmethod
-    def predict(model: PreTrainedModel, prepared: Sequence[Detected]) -> Sequence[Detected]:
-        return prepared
+    def predict(
+        model: PreTrainedModel,
+        image_processor: BaseImageProcessor,
+        prepared: Sequence[PreparedDetection],
+        settings: DetectionSettings | None = None,
+    ) -> list[Detected]:
+        """One after the other: pictures have different sizes."""
+        return [detect_prepared(model, image_processor, picture, settings) for picture in prepared]
 
     @classmethod
     def metric(cls, config: PreTrainedConfig) -> CocoPrecision:
@@ -168,7 +176,9 @@ class ObjectDetection(Task):
         return describe_detections(prediction, config)
 
     @classmethod
-    def writer(cls, config: PreTrainedConfig, folder: Path, top_k: int) -> Callable[[Detected, str], dict[str, Any]]:
+    def writer(
+        cls, config: PreTrainedConfig, folder: Path, top_k: int
+    ) -> Callable[[Detected, str, None], dict[str, Any]]:
         """For each picture `<name>-overlay.jpg`."""
         return detection_writer(config, folder)
 
