@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from glob import escape
@@ -232,32 +232,36 @@ class _Prepared(torch.utils.data.Dataset):
 
 
 def _told(
-    predict: Callable[[list[Any]], Sequence],
+    predict: Callable[[list[Any]], Iterable],
     write: Callable[[Any, str, Image.Image | None], dict[str, Any]],
     names: dict[Path, str],
     batch: list[tuple[Path, Any, Image.Image | None]],
 ) -> dict[Path, dict[str, Any]]:
     """What predictions.json says of each file, beside its name; what is drawn is written."""
-    readable = [file for file, prepared, _ in batch if not isinstance(prepared, ValueError)]
     inputs = [prepared for _, prepared, _ in batch if not isinstance(prepared, ValueError)]
-    predicted = dict(zip(readable, _predictions(predict, inputs), strict=True))
+    predictions = _predictions(predict, inputs)
     told = {}
     for file, prepared, shown in batch:
-        found = predicted.get(file, prepared)
+        found = prepared if isinstance(prepared, ValueError) else next(predictions)
         told[file] = _failure(file, found) if isinstance(found, ValueError) else write(found, names[file], shown)
     return told
 
 
-def _predictions(predict: Callable[[list[Any]], Sequence], prepared: list[Any]) -> list[Any]:
+def _predictions(predict: Callable[[list[Any]], Iterable], prepared: list[Any]) -> Iterator[Any]:
     """What the task gives for each picture, or the ValueError of one of which nothing can be said."""
     if not prepared:
-        return []
+        return
+    num_done = 0
     try:
-        return list(predict(prepared))
+        for found in predict(prepared):
+            yield found
+            num_done += 1
     except ValueError as error:
         if len(prepared) == 1:
-            return [error]
-    return [found for one in prepared for found in _predictions(predict, [one])]
+            yield error
+            return
+        for alone in prepared[num_done:]:
+            yield from _predictions(predict, [alone])
 
 
 def _failure(file: Path, error: ValueError) -> dict[str, str]:

@@ -3,7 +3,6 @@
 """Segmentation of pictures of any size: whole or in sliding windows, at several scales, flipped."""
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -214,26 +213,30 @@ def prepare_segmentation(
 
 def segment_prepared(
     model: PreTrainedModel, prepared: Sequence[PreparedSegmentation], settings: SegmentationSettings | None = None
-) -> list[torch.Tensor]:
-    """The other half: class ids (height, width) of each picture.
+) -> Iterator[torch.Tensor]:
+    """The other half: class ids (height, width) of one picture after the other, which may be much larger than inputs.
 
     With the default settings, those whose `pixel_values` have one size go through the model together. With others the
     logits are as large as `pixel_values` and there are windows to make batches of, so that is each picture by itself.
     """
     settings = settings or SegmentationSettings()
-    together = defaultdict(list)
-    for place, (_, pixel_values) in enumerate(prepared):
-        together[pixel_values[0].shape if settings == SegmentationSettings() else place].append(place)
-    ids = [torch.empty(0)] * len(prepared)
-    for places in together.values():
-        scales = zip(*(prepared[place].pixel_values for place in places), strict=True)
-        passes = _passes(model, [torch.cat(pixel_values) for pixel_values in scales], settings)
-        for index, place in enumerate(places):
-            ids[place] = _ids([logits[index] for logits in passes], prepared[place].size)
-    return ids
+    passes = {}
+    for place, picture in enumerate(prepared):
+        if place not in passes:
+            places = _of_one_size(prepared, place) if settings == SegmentationSettings() else [place]
+            scales = zip(*(prepared[index].pixel_values for index in places), strict=True)
+            batches = _passes(model, [torch.cat(pixel_values) for pixel_values in scales], settings)
+            passes |= dict(zip(places, zip(*batches, strict=True), strict=True))
+        yield _ids(passes.pop(place), picture.size)
 
 
-def _ids(passes: list[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+def _of_one_size(prepared: Sequence[PreparedSegmentation], first: int) -> list[int]:
+    """This picture, and those behind it whose `pixel_values` have its size; of one scale."""
+    shapes = [picture.pixel_values[0].shape for picture in prepared]
+    return [place for place in range(first, len(prepared)) if shapes[place] == shapes[first]]
+
+
+def _ids(passes: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
     """(height, width) of the largest scores, on the CPU."""
     with torch.inference_mode():
         ids = torch.empty(size, dtype=torch.int64)
@@ -284,14 +287,14 @@ def _bands(num_labels: int, height: int, width: int) -> Iterator[tuple[int, int]
         yield start, min(start + rows, height)
 
 
-def _scores(passes: list[torch.Tensor], size: tuple[int, int], start: int, stop: int) -> torch.Tensor:
+def _scores(passes: Sequence[torch.Tensor], size: tuple[int, int], start: int, stop: int) -> torch.Tensor:
     """Rows of what is largest for the predicted class: a softmax would not change the order of a single pass."""
     if len(passes) == 1:
         return _resized_rows(passes[0], size, start, stop)
     return _mean_probabilities(passes, size, start, stop)
 
 
-def _mean_probabilities(passes: list[torch.Tensor], size: tuple[int, int], start: int, stop: int) -> torch.Tensor:
+def _mean_probabilities(passes: Sequence[torch.Tensor], size: tuple[int, int], start: int, stop: int) -> torch.Tensor:
     """Rows of the mean softmax of the passes, each resized to `size`: (num_labels, stop - start, width)."""
     total = 0
     for logits in passes:

@@ -116,8 +116,11 @@ class Task(ABC):
     @abstractmethod
     def predict(
         model: PreTrainedModel, image_processor: BaseImageProcessor, prepared: Sequence, settings: Any = None
-    ) -> Sequence:
-        """The prediction of each picture, from what `prepare` gave for them with the same settings."""
+    ) -> Iterable:
+        """The prediction of each picture, from what `prepare` gave for them with the same settings.
+
+        What is large is predicted when it is asked for, one after the other.
+        """
 
     @staticmethod
     @abstractmethod
@@ -130,7 +133,7 @@ class Task(ABC):
 
     @staticmethod
     @abstractmethod
-    def count(metric: Any, predictions: Sequence, targets: Sequence, positions: Sequence[int]) -> None:
+    def count(metric: Any, predictions: Iterable, targets: Sequence, positions: Sequence[int]) -> None:
         """Adds predictions, the targets that the reader gave for them, and their row numbers, to a metric."""
 
     @staticmethod

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Object detection and instance segmentation: a box, and a mask, of each object."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -151,9 +151,10 @@ class ObjectDetection(Task):
         image_processor: BaseImageProcessor,
         prepared: Sequence[PreparedDetection],
         settings: DetectionSettings | None = None,
-    ) -> list[Detected]:
-        """One after the other: pictures have different sizes."""
-        return [detect_prepared(model, image_processor, picture, settings) for picture in prepared]
+    ) -> Iterator[Detected]:
+        """Each picture by itself: they have different sizes."""
+        for picture in prepared:
+            yield detect_prepared(model, image_processor, picture, settings)
 
     @classmethod
     def metric(cls, config: PreTrainedConfig) -> CocoPrecision:
@@ -164,9 +165,10 @@ class ObjectDetection(Task):
 
     @staticmethod
     def count(
-        metric: CocoPrecision, predictions: Sequence[Detected], targets: Sequence[Objects], positions: Sequence[int]
+        metric: CocoPrecision, predictions: Iterable[Detected], targets: Sequence[Objects], positions: Sequence[int]
     ) -> None:
-        metric.count(predictions, targets, positions)
+        for found in zip(predictions, targets, positions, strict=True):
+            metric.count(*([part] for part in found))
 
     coco_results = staticmethod(CocoPrecision.results)
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Semantic segmentation: a class for each pixel."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,6 +17,7 @@ from ..data.image_processors import fitting_processor
 from ..data.masks import (
     IGNORE_INDEX,
     annotation_ids,
+    as_bytes,
     check_reducible,
     read_mask,
     reduces_labels,
@@ -94,7 +95,9 @@ class AnnotationReader(RowReader):
             raise ValueError(f"The {name} has {sizes[0]} pixels, but its image has {sizes[1]}.")
         self._check_ids(np.asarray(annotation), name)
         ids = annotation_ids(annotation, self.reduce_labels)
-        return ids if self.ignore_index == self.void else torch.where(ids == self.void, self.ignore_index, ids)
+        if self.ignore_index != self.void:
+            ids = torch.where(ids == self.void, self.ignore_index, ids)
+        return as_bytes(ids)
 
     def _check_ids(self, ids: np.ndarray, name: str) -> None:
         # in the file, where reduced labels start at 1
@@ -199,7 +202,7 @@ class SemanticSegmentation(Task):
         image_processor: BaseImageProcessor,
         prepared: Sequence[PreparedSegmentation],
         settings: SegmentationSettings | None = None,
-    ) -> list[torch.Tensor]:
+    ) -> Iterator[torch.Tensor]:
         """Class ids (height, width) of each picture, int64 on the CPU."""
         return segment_prepared(model, prepared, settings)
 
@@ -210,11 +213,12 @@ class SemanticSegmentation(Task):
     @staticmethod
     def count(
         metric: ConfusionMatrix,
-        predictions: Sequence[torch.Tensor],
+        predictions: Iterable[torch.Tensor],
         targets: Sequence[torch.Tensor],
         positions: Sequence[int],
     ) -> None:
-        metric.count(predictions, targets)
+        for prediction, target in zip(predictions, targets, strict=True):
+            metric.count([prediction], [target])
 
     @staticmethod
     def describe(prediction: torch.Tensor, config: PreTrainedConfig, top_k: int) -> list[dict[str, Any]]:

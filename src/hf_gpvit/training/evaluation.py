@@ -95,8 +95,7 @@ def evaluate_model(
         num_evaluated += len(read)
         num_corrupt += len(batch) - len(read)
         if read:
-            predictions = _predictions(partial(task.predict, model, image_processor, settings=settings), read)
-            task.count(metric, predictions, [sample.target for sample in read], [sample.position for sample in read])
+            _count(partial(task.predict, model, image_processor, settings=settings), partial(task.count, metric), read)
     metric.state = _of_all_processes(metric.state, accelerator)
     counts = torch.tensor([num_evaluated, num_corrupt])
     num_evaluated, num_corrupt = _of_all_processes(counts, accelerator).tolist()
@@ -114,13 +113,14 @@ class _Sample(NamedTuple):
     target: Any
 
 
-def _predictions(predict: Callable[[Sequence], Sequence], samples: Sequence[_Sample]) -> Sequence:
-    """What the task gives for a batch; its errors name the picture."""
+def _count(predict: Callable[[Sequence], Iterable], count: Callable[..., None], samples: Sequence[_Sample]) -> None:
+    """Predicts a batch and counts it; errors name the picture."""
+    positions, _, inputs, targets = zip(*samples, strict=True)
     try:
-        return predict([sample.inputs for sample in samples])
+        count(predict(inputs), targets, positions)
     except ValueError:
         for sample in samples:
-            _named(sample.name, predict, [sample.inputs])
+            _named(sample.name, lambda alone: list(predict([alone])), sample.inputs)
         raise
 
 
