@@ -326,7 +326,7 @@ def test_pictures_of_one_size_are_seen_together():
         dataset = segmentation_dataset(*pairs)
         figures.append(evaluate_model(model, plain(SegformerImageProcessor), dataset, batch_size=batch_size))
         assert model.batches == expected
-    assert figures[0] == figures[1] == figures[2]
+    assert figures[0] == figures[1] == figures[2]  # of all four classes
 
 
 @pytest.mark.parametrize("kind", [lambda dataset: dataset, as_transformed, as_undecoded, as_stream])
@@ -336,7 +336,7 @@ def test_workers_change_nothing(kind):
         (some_classification(), evaluate_classification),
     ):
         plainly, by_workers = (evaluate(kind(dataset), batch_size=2, num_workers=number) for number in (0, 2))
-        assert plainly == by_workers
+        assert plainly == pytest.approx(by_workers, nan_ok=True)
 
 
 def test_what_workers_can_not_read_is_said_or_left_out(broken, tmp_path):
