@@ -50,6 +50,8 @@ OVERLAY_SIDE = 2048
 class AnnotationReader(RowReader):
     """Rows with the columns `image` and `annotation`, a picture of class ids that is as large: targets are the ids.
 
+    They are uint8 where they can be, else int64; transforms get int64.
+
     In annotations 255 says that there is no class, or 65535 where there are more than 255 classes.
 
     Args:
@@ -111,7 +113,7 @@ class AnnotationReader(RowReader):
             )
 
     def sample(self, transform: Callable[..., Any], image: Image.Image, target: torch.Tensor) -> dict[str, Any]:
-        pixel_values, labels = transform(image, target)
+        pixel_values, labels = transform(image, target.long())
         return {"pixel_values": pixel_values, "labels": labels}
 
 
