@@ -118,7 +118,8 @@ def predict_pictures(
         start = time.perf_counter()
         tell = partial(_told, predict, task.writer(loaded.config, folder, top_k), names)
         told = {}
-        with tqdm(total=len(files), desc="Predicting", unit=" pictures", disable=rank > 0) as bar:
+        hidden = {"disable": True} if rank > 0 else {}  # else the environment says (TQDM_DISABLE)
+        with tqdm(total=len(files), desc="Predicting", unit=" pictures", **hidden) as bar:
             for batch in batches:
                 told |= tell(batch)
                 bar.update(len(batch))

@@ -29,7 +29,7 @@ def test_listed_sizes_are_those_of_the_models():
     for preset, config_class in presets().items():
         config = config_class.from_preset(preset)
         widths = getattr(config, "hidden_sizes", None) or [config.hidden_size]
-        assert PRESETS[preset] == (widths, backbone_parameters(config))
+        assert PRESETS[preset] == (list(widths), backbone_parameters(config))
 
 
 def figures(capsys, *arguments):
