@@ -21,6 +21,7 @@ from hf_gpvit.commands.train import parse_recipe
 from hf_gpvit.data import image_processor_for
 from hf_gpvit.models.configuration_base import MAX_SIDE
 from hf_gpvit.tasks.fields import LIMIT
+from hf_gpvit.tasks.recipe import MAX_WORKERS
 from hf_gpvit.training import ClassificationRecipe
 
 
@@ -29,9 +30,11 @@ TASK = "image-classification"
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], *([command, "--help"] for command in hf_gpvit_cli.COMMANDS)], ids=" ".join
+    "arguments",
+    [["--help"], ["--version"], ["presets"], *([command, "--help"] for command in hf_gpvit_cli.COMMANDS)],
+    ids=" ".join,
 )
-def test_help_loads_no_torch(arguments):
+def test_what_is_known_without_the_package_loads_no_torch(arguments):
     code = f"""
 import sys
 import hf_gpvit_cli
@@ -108,6 +111,11 @@ def test_missing_extra(monkeypatch):
         hf_gpvit_cli.main(["evaluate", "--model", "not-looked-at", "--dataset", "shapes"])
 
 
+def test_the_package_itself_is_the_command():
+    answer = subprocess.run([sys.executable, "-m", "hf_gpvit", "--version"], capture_output=True, text=True)
+    assert answer.stdout.split() == ["hf-gpvit", hf_gpvit.__version__]
+
+
 def test_version(capsys):
     try:
         hf_gpvit_cli.main(["--version"])
@@ -155,7 +163,8 @@ def test_numbers_beyond_all_use(arguments, message, capsys):
 
 
 def test_bounds_are_those_of_models_and_recipes():
-    assert (hf_gpvit_cli.arguments.MAX_SIDE, hf_gpvit_cli.arguments.MAX_COUNT) == (MAX_SIDE, LIMIT - 1)
+    own = hf_gpvit_cli.arguments
+    assert (own.MAX_SIDE, own.MAX_COUNT, own.MAX_WORKERS) == (MAX_SIDE, LIMIT - 1, MAX_WORKERS)
 
 
 def test_values_may_begin_with_a_dash():

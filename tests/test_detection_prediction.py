@@ -93,6 +93,14 @@ def test_folder_of_predictions(kind, detectors, photos):
         assert max(overlay.size) == 640 and (overlay.width > overlay.height) == (size[0] > size[1])
 
 
+@pytest.mark.parametrize("settings", [None, DetectionSettings(window_size=45)], ids=["whole", "windows"])
+def test_workers_change_nothing(settings, detectors, photos):
+    alone = predict_pictures(detectors["masks"][0], ["photos"], "alone", settings)
+    assert predict_pictures(detectors["masks"][0], ["photos"], "out", settings, num_workers=1) == alone
+    for name in listing(photos / "alone"):
+        assert (photos / "alone" / name).read_bytes() == (photos / "out" / name).read_bytes()
+
+
 def test_detections_as_a_table(detectors, photos):
     returned = predict_pictures(detectors["masks"][0], ["photos"], "out")
     with open(photos / "out/detections.csv", newline="", encoding="utf-8") as file:

@@ -3,8 +3,10 @@
 """From pictures to a folder of predictions, in Python and by scripts/predict.py as a user runs it."""
 
 import copy
+import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,6 @@ from PIL import Image
 
 import hf_gpvit_cli
 from families import GPVIT, HRVIT, awake
-from hf_gpvit import prediction
 from hf_gpvit.data import image_processor_for, load_label_set
 from hf_gpvit.inference import (
     SegmentationSettings,
@@ -91,7 +92,7 @@ def test_segmentation(segmentor, photos):
     assert returned == records(output)
     assert [record["file"] for record in returned] == [f"photos/{name}" for name in FILES]
     expected = {f"{name}{end}" for name in NAMES.values() for end in (".png", "-overlay.jpg")}
-    assert listing(output) == expected | {"predictions.json"}
+    assert listing(output) == expected | {"predictions.json", "predictions.csv"}
     palette = np.array(load_label_set("camvid").palette)
     assert max(len(record.get("shares", [])) for record in returned) > 1
     for record in (record for record in returned if "error" not in record):
@@ -111,12 +112,12 @@ def test_segmentation(segmentor, photos):
         assert np.abs(overlay - blended).mean() < 12  # what JPEG loses
 
 
-def test_classification(classifier, photos, monkeypatch):
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_classification(classifier, photos, num_workers):
     """Over several batches, with pictures that can't be read in between."""
     folder, model, processor = classifier
-    monkeypatch.setattr(prediction, "_BATCH_SIZE", 2)
-    returned = predict_pictures(str(folder), ["photos"], "out", top_k=3)
-    assert listing(photos / "out") == {"predictions.json"}
+    returned = predict_pictures(str(folder), ["photos"], "out", top_k=3, batch_size=2, num_workers=num_workers)
+    assert listing(photos / "out") == {"predictions.json", "predictions.csv"}
     assert returned == records(photos / "out")
     assert [record["file"] for record in returned] == [f"photos/{name}" for name in FILES]
     for record in (record for record in returned if "error" not in record):
@@ -125,6 +126,29 @@ def test_classification(classifier, photos, monkeypatch):
         assert [entry["label"] for entry in record["predictions"]] == [model.config.id2label[index] for index in best]
         given = [entry["score"] for entry in record["predictions"]]
         assert given == pytest.approx(scores[best].tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "column"), [("classifier", "predictions", "score"), ("segmentor", "shares", "share")]
+)
+def test_tables_have_what_the_records_have(kind, key, column, photos, request):
+    returned = predict_pictures(request.getfixturevalue(kind)[0], ["photos"], "out")
+    with open("out/predictions.csv", newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["file", "label", column]
+    expected = [(record["file"], *entry.values()) for record in returned for entry in record.get(key, [])]
+    assert [(file, label, float(value)) for file, label, value in rows] == expected
+    assert len({row[0] for row in rows}) == 4
+
+
+def test_batches_and_workers_change_nothing(segmentor, photos):
+    """In a batch are two pictures of one size, others, and some that can't be read."""
+    Image.open("photos/cat.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save("photos/tac.png")
+    alone = predict_pictures(segmentor[0], ["photos"], "alone", batch_size=1)
+    for options in ({"batch_size": 4}, {"batch_size": 3, "num_workers": 2}):
+        assert predict_pictures(segmentor[0], ["photos"], "out", **options) == alone
+        for name in listing(photos / "alone") - {"predictions.csv"}:
+            assert (photos / "alone" / name).read_bytes() == (photos / "out" / name).read_bytes()
 
 
 def test_fewer_labels_than_asked_for(classifier, photos):
@@ -201,15 +225,15 @@ def test_a_folder_of_something_else_is_refused(classifier, photos):
     with pytest.raises(FileExistsError, match=r"holds notes\.txt"):
         predict_pictures("not-looked-at", ["photos/cat.png"], "mine")
     predict_pictures(classifier[0], ["photos/cat.png"], "mine", overwrite=True)
-    assert listing(photos / "mine-2") == {"predictions.json", "notes.txt"}
-    assert listing(photos / "mine") == {"predictions.json"}
+    assert listing(photos / "mine-2") == {"predictions.json", "predictions.csv", "notes.txt"}
+    assert listing(photos / "mine") == {"predictions.json", "predictions.csv"}
 
 
 def test_older_masks_move_aside_too(segmentor, photos):
     for _ in range(2):
         predict_pictures(segmentor[0], ["photos/cat.png", "photos/sub"], "out")
     assert listing(photos / "out") == listing(photos / "out-1")
-    assert len(listing(photos / "out")) == 7
+    assert len(listing(photos / "out")) == 8
 
 
 @pytest.mark.parametrize(
@@ -228,7 +252,7 @@ def test_pictures_called_as_what_is_written(segmentor, tmp_path, names):
     returned = predict_pictures(segmentor[0], [tmp_path / "in"], tmp_path / "out")
     assert len(returned) == len(names)
     paths = [record[key] for record in returned for key in ("mask", "overlay")]
-    assert listing(tmp_path / "out") == {"predictions.json", *paths}
+    assert listing(tmp_path / "out") == {"predictions.json", "predictions.csv", *paths}
     assert len({path.casefold() for path in paths}) == 2 * len(names)
 
 
@@ -296,7 +320,7 @@ def test_a_failure_leaves_nothing(segmentor, photos, monkeypatch):
     def fail(*arguments):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(semantic_segmentation, "segment", fail)
+    monkeypatch.setattr(semantic_segmentation, "segment_prepared", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
         predict_pictures(segmentor[0], ["photos"], "out")
     assert [path.name for path in photos.iterdir()] == ["photos"]
@@ -322,7 +346,7 @@ def test_script_on_a_classifier(classifier, photos):
         best, second = record["predictions"]
         told = f"{best['label']} {best['score']:.1%}, {second['label']} {second['score']:.1%}"
         assert line.split(maxsplit=1) == [record["file"], told]
-    assert lines[-1] == "3 of 4 pictures: " + os.path.join("out", "")
+    assert re.fullmatch(r"3 of 4 pictures, \d+\.\d in a second: " + re.escape(os.path.join("out", "")), lines[-1])
     assert [line for line in answer.stderr.splitlines() if line.startswith("predict.py: ")] == [
         f"predict.py: {found[3]['error']}"
     ]
@@ -337,3 +361,25 @@ def test_script_on_a_segmentor(segmentor, photos):
     ids = segment(segmentor[1], segmentor[2], load_picture("photos/cat.png"), settings).numpy()
     assert np.array_equal(np.asarray(Image.open("outputs/predictions/cat.png")), ids)
     assert answer.stdout.startswith("photos/cat.png  ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["segmentor", "classifier"])
+def test_several_processes_predict_as_one(kind, photos, request):
+    """Three for six pictures, two of which can't be read, and for one."""
+    folder = request.getfixturevalue(kind)[0]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "3", "-m", "hf_gpvit_cli"]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
+    for pictures, code in (("photos", 1), ("photos/cat.png", 0)):
+        alone = predict_pictures(folder, [pictures], "alone", overwrite=True)
+        arguments = ["predict", "--model", folder, pictures, "--output_dir", "out", "--overwrite"]
+        answer = subprocess.run(
+            [sys.executable, *launch, *map(str, arguments)], capture_output=True, text=True, env=environment
+        )
+        assert answer.returncode == code, answer.stderr
+        assert records(photos / "out") == alone
+        assert listing(photos / "out") == listing(photos / "alone")
+        told = [record["file"] for record in alone if "error" not in record]
+        assert [line.split()[0] for line in answer.stdout.splitlines()[: len(told)]] == told
+        assert answer.stdout.count("in a second") == 1

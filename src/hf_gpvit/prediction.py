@@ -2,14 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a model and pictures to a folder of predictions."""
 
+from __future__ import annotations
+
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from glob import escape
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -17,15 +20,24 @@ from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.utils.logging import tqdm
 
 from .data.pictures import UnreadablePictureError
+from .data.workers import ready_batches
+from .extras import import_extra
 from .files import atomic_folder, check_replaceable, json_text, one_line, printable
-from .inference.pictures import DETECTIONS, DETECTIONS_TABLE, PREDICTIONS, find_pictures, load_picture
+from .inference.pictures import (
+    DETECTIONS,
+    DETECTIONS_TABLE,
+    PREDICTIONS,
+    PREDICTIONS_TABLE,
+    find_pictures,
+    load_picture,
+)
 from .inference.windows import WindowSettings
 from .saved_models import load_image_processor, load_model, task_of
 from .tasks import TASKS, Task, task_of_model
 
 
-# Few enough that large photos fit in memory.
-_BATCH_SIZE = 8
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def predict_pictures(
@@ -37,10 +49,15 @@ def predict_pictures(
     device: str | torch.device | None = None,
     *,
     overwrite: bool = False,
+    batch_size: int | None = None,
+    num_workers: int = 0,
+    accelerator: Accelerator | None = None,
+    report: Callable[[float], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Write what a classifier, a segmentor or a detector says about pictures into a folder.
 
-    The folder gets `predictions.json`, which holds what this function returns. A segmentor also gives for each picture
+    The folder gets `predictions.json`, which holds what this function returns. A classifier and a segmentor also give
+    `predictions.csv`, with the columns file, label, and score or share. A segmentor gives for each picture
     `<name>.png`, its class ids as a PNG with a palette (16-bit grey beyond 256 classes), and `<name>-overlay.jpg` to
     look at, of at most 2048 pixels a side; `find_pictures` says what names are. A detector gives the latter too, and
     for all pictures `detections.json`, a COCO file whose annotations have scores, and `detections.csv`. The folder
@@ -57,6 +74,13 @@ def predict_pictures(
         top_k: Number of labels that are kept of a classifier. Default 5.
         device: Default: the accelerator, if there is one.
         overwrite: Move aside whatever is at `output_dir`. Default: only predictions, with nothing else in it.
+        batch_size: Pictures that the model sees at once, as far as they have one size. Detectors, and segmentors with
+            settings, see one at a time. Default: 32 of a classifier, 8 of a segmentor.
+        num_workers: Processes that read and prepare pictures for this one meanwhile. Default: none.
+        accelerator: Its processes, which see one file system, share the work, process r of n taking the pictures r,
+            r + n, ...; all return the same, and the first one writes what is said of all. Default: this process does
+            all.
+        report: Is told at the end how many pictures there were in a second, without the time to load the model.
 
     Returns:
         For each picture, in order, `{"file": path}` and
@@ -71,27 +95,42 @@ def predict_pictures(
 
     Raises:
         ValueError: There are no pictures, an argument is out of range, or the model is broken or has another task.
+        ChildProcessError: A worker was killed.
         OSError: A path or the model does not exist, or `output_dir` holds something else.
         ImportError: matplotlib, which draws overlays, is missing, or faster-coco-eval, which packs masks of objects.
     """
     if top_k < 1:
         raise ValueError(f"top_k must be at least 1, got {top_k}.")
-    device = _checked_device(device)
+    device = _checked_device(device or (accelerator and accelerator.device))
     names = find_pictures(pictures)
     _check_output(Path(output_dir), pictures, overwrite)
     if callable(settings):
         settings = settings(TASKS[task_of(model)])
     task = TASKS[task_of(model, settings)]
     image_processor = load_image_processor(model)
+    rank, count = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
+    files = list(names)[rank::count]
+    prepared = _Prepared(files, task, partial(task.prepare, image_processor, settings=settings))
+    batches = ready_batches(prepared, task.batch_size if batch_size is None else batch_size, num_workers)
     loaded = load_model(model, task.name).to(device)
-    prepare = partial(task.prepare, loaded, image_processor, settings=settings)
-    with atomic_folder(output_dir, overwrite, _written) as folder:
-        write = task.writer(loaded.config, folder, top_k)
-        records = list(_records(task, loaded, names, prepare, write))
-        if task.conclude is not None:
+    predict = partial(task.predict, loaded, image_processor, settings=settings)
+    with _folder_of_all(output_dir, overwrite, accelerator) as folder:
+        start = time.perf_counter()
+        tell = partial(_told, predict, task.writer(loaded.config, folder, top_k), names)
+        told = {}
+        hidden = {"disable": True} if rank > 0 else {}  # else the environment says (TQDM_DISABLE)
+        with tqdm(total=len(files), desc="Predicting", unit=" pictures", **hidden) as bar:
+            for batch in batches:
+                told |= tell(batch)
+                bar.update(len(batch))
+        told = _of_all_processes(told, accelerator)
+        records = [{"file": file.as_posix()} | told[file] for file in names]
+        if report is not None:
+            report(len(records) / (time.perf_counter() - start))
+        if rank == 0:
             task.conclude(loaded.config, folder, records)
-        # bytes of a file's name that are no UTF-8 become the escapes that JSON has for them
-        (folder / PREDICTIONS).write_text(json_text(records), encoding="utf-8", errors="backslashreplace")
+            # bytes of a file's name that are no UTF-8 become the escapes that JSON has for them
+            (folder / PREDICTIONS).write_text(json_text(records), encoding="utf-8", errors="backslashreplace")
     return records
 
 
@@ -112,7 +151,7 @@ def describe_picture(
         `segmentation`, of the objects that score more than 0.5, the best first.
     """
     task = task_of_model(model)
-    [prediction] = task.predict(model, [task.prepare(model, image_processor, image)])
+    [prediction] = task.predict(model, image_processor, [task.prepare(image_processor, image)])
     return task.describe(prediction, model.config, top_k)
 
 
@@ -145,44 +184,85 @@ def _written(folder: Path) -> Iterator[str]:
         return
     if isinstance(records, list) and all(isinstance(record, dict) and "file" in record for record in records):
         yield PREDICTIONS
-        if any("detections" in record for record in records):
-            yield from (DETECTIONS, DETECTIONS_TABLE)
+        found = any("detections" in record for record in records)
+        yield from (DETECTIONS, DETECTIONS_TABLE) if found else (PREDICTIONS_TABLE,)
         written = (str(record[key]) for record in records for key in ("mask", "overlay") if key in record)
         yield from (escape(name) if "*" in name else name for name in written)  # whoever has written it: no pattern
 
 
-def _records(
-    task: type[Task],
-    model: PreTrainedModel,
-    names: Mapping[Path, str],
-    prepare: Callable[[Image.Image], Any],
-    write: Callable[[Any, str], dict[str, Any]],
-) -> Iterator[dict[str, Any]]:
-    files = iter(tqdm(names, desc="Predicting"))
-    while batch := list(islice(files, task.batch_size or _BATCH_SIZE)):
-        prepared, errors = {}, {}
-        for file in batch:
-            try:
-                prepared[file] = prepare(load_picture(file))
-            except ValueError as error:
-                errors[file] = error
-        predicted = dict(zip(prepared, _predictions(task, model, list(prepared.values())), strict=True)) | errors
-        for file in batch:
-            found = predicted[file]
-            told = _failure(file, found) if isinstance(found, ValueError) else write(found, names[file])
-            yield {"file": file.as_posix()} | told
+@contextmanager
+def _folder_of_all(output_dir: str | os.PathLike, overwrite: bool, accelerator: Accelerator | None) -> Iterator[Path]:
+    """The folder that the first process makes; what the others write must be there before that leaves the block."""
+    if accelerator is None or accelerator.num_processes == 1:
+        with atomic_folder(output_dir, overwrite, _written) as folder:
+            yield folder
+        return
+    broadcast = import_extra("accelerate.utils").broadcast_object_list
+    if not accelerator.is_main_process:
+        [folder] = broadcast([None])
+        yield Path(folder)
+        return
+    with atomic_folder(output_dir, overwrite, _written) as folder:
+        broadcast([os.fspath(folder)])
+        yield folder
 
 
-def _predictions(task: type[Task], model: PreTrainedModel, prepared: list[Any]) -> list[Any]:
+def _of_all_processes(told: dict[Path, Any], accelerator: Accelerator | None) -> dict[Path, Any]:
+    """What is told of the files of all of them."""
+    if accelerator is None or accelerator.num_processes == 1:
+        return told
+    return dict(import_extra("accelerate.utils").gather_object(list(told.items())))
+
+
+class _Prepared(torch.utils.data.Dataset):
+    """For each file what the model needs of it and what is drawn on, or why it can't be predicted."""
+
+    def __init__(self, files: Sequence[Path], task: type[Task], prepare: Callable[[Image.Image], Any]):
+        self.files, self.task, self.prepare = files, task, prepare
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Path, Any, Image.Image | None]:
+        file = self.files[index]
+        try:
+            image = load_picture(file)
+            return file, self.prepare(image), self.task.shown(image)
+        except ValueError as error:
+            return file, error, None
+
+
+def _told(
+    predict: Callable[[list[Any]], Iterable],
+    write: Callable[[Any, str, Image.Image | None], dict[str, Any]],
+    names: dict[Path, str],
+    batch: list[tuple[Path, Any, Image.Image | None]],
+) -> dict[Path, dict[str, Any]]:
+    """What predictions.json says of each file, beside its name; what is drawn is written."""
+    inputs = [prepared for _, prepared, _ in batch if not isinstance(prepared, ValueError)]
+    predictions = _predictions(predict, inputs)
+    told = {}
+    for file, prepared, shown in batch:
+        found = prepared if isinstance(prepared, ValueError) else next(predictions)
+        told[file] = _failure(file, found) if isinstance(found, ValueError) else write(found, names[file], shown)
+    return told
+
+
+def _predictions(predict: Callable[[list[Any]], Iterable], prepared: list[Any]) -> Iterator[Any]:
     """What the task gives for each picture, or the ValueError of one of which nothing can be said."""
     if not prepared:
-        return []
+        return
+    num_done = 0
     try:
-        return list(task.predict(model, prepared))
+        for found in predict(prepared):
+            yield found
+            num_done += 1
     except ValueError as error:
         if len(prepared) == 1:
-            return [error]
-    return [found for one in prepared for found in _predictions(task, model, [one])]
+            yield error
+            return
+        for alone in prepared[num_done:]:
+            yield from _predictions(predict, [alone])
 
 
 def _failure(file: Path, error: ValueError) -> dict[str, str]:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `hf-gpvit` command: which commands there are, with what arguments. What they do is in `hf_gpvit.commands`.
 
-It stands outside the package, whose import loads torch, so that help and mistakes in arguments take no
-time; only the fields of recipes need the package.
+It stands outside the package, whose import loads torch, so that help, the list of presets and mistakes in arguments
+take no time; only the fields of recipes need the package.
 """
 
 import logging
@@ -26,6 +26,8 @@ COMMANDS = {
     "evaluate": ("how good a model is on a dataset", arguments.evaluate),
     "push": ("a model to the Hugging Face Hub", arguments.push),
 }
+# Where what they do isn't in a file of `hf_gpvit.commands` that is called as they are.
+_ELSEWHERE = {"presets": "hf_gpvit_cli.presets"}
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -58,7 +60,7 @@ def run(command: str, given: Sequence[str] | None = None, prog: str | None = Non
     # where torchao is installed, torch warns of how that registers its types
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     try:
-        work = import_module(f"hf_gpvit.commands.{command}")
+        work = import_module(_ELSEWHERE.get(command, f"hf_gpvit.commands.{command}"))
     except ImportError as error:  # of an extra
         sys.exit(f"{prog}: {error}")
     work.run(options, prog=prog)

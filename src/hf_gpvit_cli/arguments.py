@@ -18,7 +18,7 @@ TASKS = ("image-classification", "semantic-segmentation", "object-detection", "i
 DETECTOR_TYPES = ("mask_rcnn", "retinanet")
 
 # That of the models' configs, and that of the numbers in recipes.
-MAX_SIDE, MAX_COUNT = 2**14, 2**31 - 1
+MAX_SIDE, MAX_COUNT, MAX_WORKERS = 2**14, 2**31 - 1, 1024
 
 
 def _up_to(limit: int) -> Callable[[str], int]:
@@ -105,10 +105,11 @@ PREDICT = """What a model says about pictures: their classes, or a mask of each,
     %(prog)s --model outputs/quickstart photos/ cat.jpg
     %(prog)s --model gpvit-l1-ade20k photos/ --window_size 1024 --flip --scales 0.75 1 1.25
     %(prog)s --model gpvit-l1-coco aerial/ --window_size 1024 --threshold 0.3
+    accelerate launch --module hf_gpvit_cli predict --model path/to/model photos/
 
 `--model` is a folder or Hub name of a classifier, segmentor or detector. The output folder appears whole or not at
 all; one of older predictions is moved aside. Pictures that can't be predicted are named at the end, and the exit code
-is 1.
+is 1. Several processes share the pictures.
 """
 
 
@@ -121,6 +122,7 @@ def predict(arguments: Sequence[str], prog: str) -> Namespace:
     parser.add_argument(
         "--top_k", type=_up_to(MAX_COUNT), default=5, help="labels of each picture that are kept and shown"
     )
+    add_batch_arguments(parser)
     parser.add_argument("--device", help="such as cpu or cuda:0; by default the accelerator, if there is one")
     group = add_window_arguments(parser)
     group.add_argument("--threshold", type=float, default=0.5, help="objects that score more are shown, for detection")
@@ -184,9 +186,7 @@ def evaluate(arguments: Sequence[str], prog: str) -> Namespace:
     parser.add_argument(
         "--class_names", nargs="+", help="names in the order of their ids, or one label set: ade20k, camvid, ..."
     )
-    parser.add_argument(
-        "--batch_size", type=_up_to(MAX_COUNT), default=32, help="pictures that a classifier sees at once"
-    )
+    add_batch_arguments(parser)
     parser.add_argument("--skip_corrupt", action="store_true", help="leave out pictures that can't be read")
     parser.add_argument("--streaming", action="store_true", help="read parquet files and the Hub while evaluating")
     parser.add_argument("--output", help="JSON file to write the figures to, with dataset and split")
@@ -250,6 +250,22 @@ def _parser(description: str, prog: str, **options) -> ArgumentParser:
 
 def add_overwrite_argument(parser: ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="move aside whatever is in the folder to write")
+
+
+def add_batch_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--batch_size",
+        type=_up_to(MAX_COUNT),
+        help="pictures that the model sees at once, if they have one size; by default 32 of a classifier and 8 of a "
+        "segmentor; detectors, and segmentors with windows, scales or flip, see one at a time",
+    )
+    parser.add_argument(
+        "--num_workers",
+        type=_up_to(MAX_WORKERS),
+        default=1,
+        help="processes that read and prepare pictures while the model works on those before; by default 1, a GPU "
+        "needs more",
+    )
 
 
 def add_window_arguments(parser: ArgumentParser):

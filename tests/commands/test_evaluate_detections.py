@@ -86,7 +86,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def evaluate(monkeypatch, capsys):
     """The command with these arguments, and what it prints; detections are known beforehand."""
-    monkeypatch.setattr(detection, "detect", lambda model, image_processor, image, settings: found_in(image))
+    monkeypatch.setattr(detection, "detect_prepared", lambda model, processor, seen, settings: found_in(seen.image))
 
     def run(*arguments):
         hf_gpvit_cli.main(["evaluate", *map(str, arguments)])
@@ -131,13 +131,13 @@ def test_class_indices_where_there_are_no_ids(models, data, evaluate, tmp_path, 
 
 def test_windows_are_settings(models, data, evaluate, monkeypatch):
     seen = []
-    detect = detection.detect
+    detect = detection.detect_prepared
 
     def seeing(model, image_processor, image, settings):
         seen.append(settings)
         return detect(model, image_processor, image, settings)
 
-    monkeypatch.setattr(detection, "detect", seeing)
+    monkeypatch.setattr(detection, "detect_prepared", seeing)
     evaluate("--model", models["boxes"], "--dataset", data, "--window_size", 32, "--window_stride", 20)
     assert len(seen) == len(SIZES) and {(each.window_size, each.window_stride) for each in seen} == {(32, 20)}
 
@@ -149,7 +149,7 @@ def test_detections_are_there_whole_or_not_at_all(models, data, evaluate, tmp_pa
     def fail(*arguments):
         raise ValueError("it broke")
 
-    monkeypatch.setattr(detection, "detect", fail)
+    monkeypatch.setattr(detection, "detect_prepared", fail)
     with pytest.raises(SystemExit, match="it broke"):
         evaluate("--model", models["boxes"], "--dataset", data, "--save_json", file)
     assert file.read_text() == "former" and list(tmp_path.iterdir()) == [file]

@@ -9,17 +9,27 @@ import pytest
 import hf_gpvit
 import hf_gpvit_cli
 from hf_gpvit import GPViTDetectionConfig, GPViTDetectionImageProcessor, GPViTForObjectDetection
+from hf_gpvit.costs import backbone_parameters
 from hf_gpvit.data.image_processors import size_after
+from hf_gpvit.saved_models import presets
 from hf_gpvit.tasks import image_processor_for
+from hf_gpvit_cli.presets import PRESETS
 
 
 def test_presets_are_listed_with_their_sizes(capsys):
     hf_gpvit_cli.main(["presets"])
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in lines[1:]}
-    assert [*rows] == [*hf_gpvit.GPViTConfig.presets(), *hf_gpvit.HRViTConfig.presets()]
     assert rows["gpvit-l1"] == ["216", "9,325,544"]
     assert rows["hrvit-b1"] == ["32-64-128-256", "7,758,008"]
+    assert [*rows] == [*presets()]
+
+
+def test_listed_sizes_are_those_of_the_models():
+    for preset, config_class in presets().items():
+        config = config_class.from_preset(preset)
+        widths = getattr(config, "hidden_sizes", None) or [config.hidden_size]
+        assert PRESETS[preset] == (list(widths), backbone_parameters(config))
 
 
 def figures(capsys, *arguments):

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as transforms
 from transformers import SegformerImageProcessor, pipeline
 
+from families import awake
 from hf_gpvit.data import image_processor_for
 from hf_gpvit.inference import (
     SegmentationSettings,
@@ -22,6 +23,7 @@ from hf_gpvit.inference import (
     segmentation_scores,
     sliding_window_logits,
 )
+from hf_gpvit.inference.segmentation import prepare_segmentation, segment_prepared
 
 
 SIZES = [(40, 40), (57, 33), (24, 80), (9, 7)]
@@ -379,6 +381,35 @@ def test_bands_of_rows_change_nothing(family, monkeypatch, settings, size, rows)
     best = scores.topk(2, dim=0).values
     clear = best[0] - best[1] > 1e-5
     assert torch.equal(segment(model, processor, image, settings)[clear], ids[clear])
+
+
+@pytest.mark.parametrize("size", [(9, 7), (33, 57)])
+def test_the_first_of_equal_scores_is_taken(size):
+    """Of more classes than are compared at a time."""
+    logits = torch.randint(0, 4, (20, 9, 7), generator=torch.Generator().manual_seed(0)).float()
+    ids = segmentation._ids([logits], size)
+    scores = resized(logits[None], size)[0]
+    first = (scores == scores.max(dim=0).values).int().numpy().argmax(axis=0)
+    assert np.array_equal(ids.numpy(), first)
+    assert ids.unique().numel() > 8
+
+
+def test_pictures_of_one_size_go_together(family):
+    """As each alone, in float64, where rounding decides nothing."""
+    model = awake(family.segmentor_class(family.config())).double()
+    processor = image_processor_for(model, 32)
+    images = [noise(*size, seed=seed) for seed, size in enumerate([(57, 33), (40, 40), (57, 33), (33, 57), (40, 40)])]
+    prepared = [prepare_segmentation(processor, image) for image in images]
+    sizes = []
+
+    def note(_, arguments, inputs):
+        sizes.append(len(inputs["pixel_values"]))
+
+    with model.register_forward_pre_hook(note, with_kwargs=True):
+        together = list(segment_prepared(model, prepared))
+    assert sizes == [2, 2, 1]
+    for image, ids in zip(images, together, strict=True):
+        assert torch.equal(ids, segment(model, processor, image))
 
 
 def test_no_band_holds_more_than_it_may(monkeypatch):

@@ -94,7 +94,9 @@ def masks():
 def remembered(masks, monkeypatch):
     """The same with its detections known beforehand, which takes no time."""
     known = {found.image.size: found for found in masks.found}
-    monkeypatch.setattr(detection, "detect", lambda model, image_processor, image, settings: known[image.size])
+    monkeypatch.setattr(
+        detection, "detect_prepared", lambda model, image_processor, seen, settings: known[seen.image.size]
+    )
     return masks
 
 

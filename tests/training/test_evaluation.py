@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from transformers import SegformerImageProcessor, ViTImageProcessor, pipeline
 
 from hf_gpvit.data import image_processor_for
+from hf_gpvit.data.pictures import UnreadablePictureError
 from hf_gpvit.inference.segmentation import SegmentationSettings
 from hf_gpvit.training import evaluate_model
 
@@ -48,10 +49,12 @@ class Reader(nn.Module):
         )
         self.device, self.dtype = torch.device("cpu"), torch.float32
         self.num_seen = 0
+        self.batches = []
 
     def scores(self, pixel_values):
         assert not self.training
         self.num_seen += len(pixel_values)
+        self.batches.append(len(pixel_values))
         return F.one_hot(pixel_values[:, 0].long(), self.config.num_labels).movedim(-1, 1).float()
 
 
@@ -308,6 +311,42 @@ def test_photos_are_turned_upright(tmp_path):
     columns = {"image": [str(tmp_path / "photo.png")], "annotation": [str(tmp_path / "mask.png")]}
     features = Features({"image": ImageFeature(), "annotation": ImageFeature()})
     assert evaluate_segmentation(Dataset.from_dict(columns, features=features))["overall_accuracy"] == 1
+
+
+# --- in batches, by workers
+
+
+def test_pictures_of_one_size_are_seen_together():
+    sizes = [(2, 3), (3, 2), (2, 3), (3, 2), (2, 3), (2, 3)]
+    generator = np.random.default_rng(0)
+    pairs = [generator.integers(0, 4, (2, *size)) for size in sizes]
+    figures = []
+    for batch_size, expected in ((1, [1] * 6), (4, [2, 2, 2]), (None, [4, 2])):
+        model = ReaderForSemanticSegmentation()
+        dataset = segmentation_dataset(*pairs)
+        figures.append(evaluate_model(model, plain(SegformerImageProcessor), dataset, batch_size=batch_size))
+        assert model.batches == expected
+    assert figures[0] == figures[1] == figures[2]  # of all four classes
+
+
+@pytest.mark.parametrize("kind", [lambda dataset: dataset, as_transformed, as_undecoded, as_stream])
+def test_workers_change_nothing(kind):
+    for dataset, evaluate in (
+        (some_segmentation(), evaluate_segmentation),
+        (some_classification(), evaluate_classification),
+    ):
+        plainly, by_workers = (evaluate(kind(dataset), batch_size=2, num_workers=number) for number in (0, 2))
+        assert plainly == pytest.approx(by_workers, nan_ok=True)
+
+
+def test_what_workers_can_not_read_is_said_or_left_out(broken, tmp_path):
+    right, wrong = constant(0, tmp_path / "right.png"), constant(1, tmp_path / "wrong.png")
+    dataset = classification_files(right, broken["cut"], wrong, right, broken["text"])
+    options = {"batch_size": 1, "num_workers": 2}
+    metrics = evaluate_classification(dataset, skip_corrupt=True, **options)
+    assert metrics == {"accuracy": pytest.approx(2 / 3), "num_corrupt": 2}
+    with pytest.raises(UnreadablePictureError, match=r"^Can't read the image .*cut.png \(row 1\): [^\n]*$"):
+        evaluate_classification(dataset, **options)
 
 
 # --- several processes

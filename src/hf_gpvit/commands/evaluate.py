@@ -35,7 +35,7 @@ def run(options: Namespace, prog: str) -> None:
 
     Under `accelerate launch` or torchrun all processes share the work, and the first one prints and writes.
     """
-    _check(options)
+    _check_files(options)
     check_ranges(options)
     task = TASKS[task_of(options.model)]
     settings = _checked_settings(options, task)
@@ -108,10 +108,8 @@ def _cell(value: float | str) -> str:
     return str(value)
 
 
-def _check(options: Namespace) -> None:
+def _check_files(options: Namespace) -> None:
     """What would else be found after all the work."""
-    if options.batch_size < 1:
-        raise ValueError(f"--batch_size must be at least 1, got {options.batch_size}.")
     files = {"--output": options.output, "--save_json": options.save_json}
     for option, name in files.items():
         if name is not None:
@@ -162,6 +160,7 @@ def _evaluate(
         settings=settings,
         accelerator=accelerator,
         batch_size=options.batch_size,
+        num_workers=options.num_workers,
         skip_corrupt=options.skip_corrupt,
         metric=metric,
     )

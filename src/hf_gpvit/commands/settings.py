@@ -24,6 +24,10 @@ def settings_of(options: Namespace, task: type[Task]) -> Any:
 
 def check_ranges(options: Namespace) -> None:
     """Raises a ValueError for options that no task would take, before it is known which one it is."""
+    for name, least in (("batch_size", 1), ("num_workers", 0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise ValueError(f"--{name} must be at least {least}, got {value}.")
     for task in TASKS.values():
         if task.settings_class:
             task.settings_class.of(options)

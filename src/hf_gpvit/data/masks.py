@@ -75,6 +75,11 @@ def annotation_ids(annotation: Image.Image, reduce_labels: bool = False) -> Tens
     return ids
 
 
+def as_bytes(ids: Tensor) -> Tensor:
+    """The same ids as uint8, if they are such, which take an eighth of the memory and are resized faster."""
+    return ids.to(torch.uint8) if ids.min() >= 0 and ids.max() <= 255 else ids
+
+
 def reduces_labels(image_processor: BaseImageProcessor) -> bool:
     """Whether the image processor says that class ids of annotations are to be reduced by one."""
     return bool(getattr(image_processor, "do_reduce_labels", False))

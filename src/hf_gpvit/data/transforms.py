@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as tvF
 from transformers import BaseImageProcessor
 from transformers.image_transforms import get_size_with_aspect_ratio
 
-from .masks import IGNORE_INDEX, reduces_labels
+from .masks import IGNORE_INDEX, as_bytes, reduces_labels
 from .rand_augment import MAX_MAGNITUDE, RandAugment
 
 
@@ -131,9 +131,8 @@ class SegmentationTransform:
 
     def __call__(self, image: Image.Image, ids: Tensor) -> tuple[Tensor, Tensor]:
         """RGB picture and its (H, W) ids -> (3, height, width) float32, (height, width) int64."""
-        if ids.min() >= 0 and ids.max() <= 255:  # torchvision resizes uint8 without a detour through floats
-            ids = ids.to(torch.uint8)
-        pixels, labels = self.augment(tv_tensors.Image(image), tv_tensors.Mask(ids))
+        # torchvision resizes uint8 without a detour through floats
+        pixels, labels = self.augment(tv_tensors.Image(image), tv_tensors.Mask(as_bytes(ids)))
         height, width = pixels.shape[-2:]
         missing = (0, self.crop_size[1] - width, 0, self.crop_size[0] - height)
         pixel_values = self.finish(planar(pixels))

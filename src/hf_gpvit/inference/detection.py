@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
-from transformers import BaseImageProcessor, BatchFeature, PreTrainedModel
+from transformers import BaseImageProcessor, PreTrainedModel
 
 from ..data.pictures import to_rgb
 from .finite import finite_detections
@@ -110,10 +110,44 @@ def detect(
         NotFiniteError: The model makes NaN or infinite numbers of the picture, which no detection would tell.
         ValueError: The picture can't be made RGB, or is so thin that resizing it would take gigabytes.
     """
-    image, settings = to_rgb(image), settings or DetectionSettings()
+    return detect_prepared(model, image_processor, prepare_detection(image_processor, image, settings), settings)
+
+
+class PreparedDetection(NamedTuple):
+    """What a detector needs of a picture.
+
+    Attributes:
+        image: The picture, in RGB and upright.
+        inputs: What the image processor makes of it whole; None where windows are seen, of which there may be many.
+    """
+
+    image: Image.Image
+    inputs: dict[str, torch.Tensor] | None
+
+
+def prepare_detection(
+    image_processor: BaseImageProcessor, image: Image.Image, settings: DetectionSettings | None = None
+) -> PreparedDetection:
+    """The first half of `detect`, which needs no model."""
+    image = to_rgb(image)
+    is_whole = settings is None or settings.window_size is None
+    return PreparedDetection(image, _inputs(image_processor, image) if is_whole else None)
+
+
+def detect_prepared(
+    model: PreTrainedModel,
+    image_processor: BaseImageProcessor,
+    prepared: PreparedDetection,
+    settings: DetectionSettings | None = None,
+) -> Detected:
+    """The other half."""
+    image, settings = prepared.image, settings or DetectionSettings()
     size = (image.height, image.width)
     windows = _windows(size, settings)
-    found = [_look(model, image_processor, image, window, size) for window in windows]
+    found = []
+    for window in windows:
+        inputs = prepared.inputs or _inputs(image_processor, image.crop(window))
+        found.append(_look(model, image_processor, inputs, window, size))
     boxes, scores, labels = (torch.cat([part[place] for part in found]) for place in range(3))
     origins = torch.cat([torch.full_like(part[2], index) for index, part in enumerate(found)])
     objects = join_seams(boxes, scores, labels, origins, windows, size)
@@ -157,30 +191,30 @@ def _windows(size: tuple[int, int], settings: DetectionSettings) -> list[Window]
 def _look(
     model: PreTrainedModel,
     image_processor: BaseImageProcessor,
-    image: Image.Image,
+    inputs: dict[str, torch.Tensor],
     window: Window,
     size: tuple[int, int],
 ) -> _Found:
-    part = image.crop(window)
-    inputs = _inputs(image_processor, part)
+    left, top, right, bottom = window
+    width, height = right - left, bottom - top
     with evaluating(model):
         outputs = finite_detections(model, inputs)
-        options = {"threshold": 0.0, "target_sizes": [(part.height, part.width)]}
+        options = {"threshold": 0.0, "target_sizes": [(height, width)]}
         if getattr(outputs, "pred_masks", None) is None:
             [found] = image_processor.post_process_object_detection(outputs, **options)
             masks = None
         else:
             found, masks = _with_masks(image_processor, outputs, options, window[:2], size)
     boxes = found["boxes"].float().cpu()
-    boxes = boxes.clamp(min=0).minimum(boxes.new_tensor([part.width, part.height] * 2))
+    boxes = boxes.clamp(min=0).minimum(boxes.new_tensor([width, height] * 2))
     shift = boxes.new_tensor(window[:2] * 2)
     return _Found(boxes + shift, found["scores"].float().cpu(), found["labels"].cpu(), masks)
 
 
-def _inputs(image_processor: BaseImageProcessor, picture: Image.Image) -> BatchFeature:
+def _inputs(image_processor: BaseImageProcessor, picture: Image.Image) -> dict[str, torch.Tensor]:
     check_resized_size(image_processor, picture)
     try:
-        return image_processor(picture, return_tensors="pt")
+        return dict(image_processor(picture, return_tensors="pt"))
     except RuntimeError as error:
         raise ValueError(
             f"image of {picture.width}x{picture.height} pixels can't be resized to the image processor's size: {error}"

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What was detected as plain values, and as the files that `predict` leaves: pictures, COCO's JSON and a table."""
 
-import csv
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,13 +12,15 @@ from transformers import PreTrainedConfig
 
 from .detection import Detected
 from .object_overlays import overlay_objects
-from .pictures import DETECTIONS, DETECTIONS_TABLE, OVERLAY
+from .pictures import DETECTIONS, DETECTIONS_TABLE, OVERLAY, write_table
 from .rle import mask_area
 from .visualize import color_palette, label_set_palette
 
 
 # Overlays are to be looked at: the longer side of others is scaled to the nearer of these.
 OVERLAY_SIDES = (640, 2048)
+# Of boxes, in tables.
+_SIDES = ("x1", "y1", "x2", "y2")
 
 
 def describe_detections(prediction: Detected, config: PreTrainedConfig) -> list[dict[str, Any]]:
@@ -42,16 +43,16 @@ def describe_detections(prediction: Detected, config: PreTrainedConfig) -> list[
     ]
 
 
-def detection_writer(config: PreTrainedConfig, folder: Path) -> Callable[[Detected, str], dict[str, Any]]:
+def detection_writer(config: PreTrainedConfig, folder: Path) -> Callable[[Detected, str, None], dict[str, Any]]:
     """Takes a prediction and its name, writes `<name>-overlay.jpg`, and gives what predictions.json says of it.
 
     That is `overlay`, the path in the folder, `size`, width and height of the upright picture, and `detections`, as
-    `describe_detections` gives them.
+    `describe_detections` gives them. What to draw on is part of the prediction.
     """
     id2label = config.id2label
     palette = color_palette(max(id2label) + 1, label_set_palette(id2label))
 
-    def write(prediction: Detected, name: str) -> dict[str, Any]:
+    def write(prediction: Detected, name: str, shown: None) -> dict[str, Any]:
         path = folder / (name + OVERLAY)
         path.parent.mkdir(parents=True, exist_ok=True)
         scale = _overlay_scale(prediction.image)
@@ -86,13 +87,12 @@ def write_detections(config: PreTrainedConfig, folder: Path, records: Sequence[d
     # bytes of a file's name that are no UTF-8 become escapes, as in predictions.json
     options = {"encoding": "utf-8", "errors": "backslashreplace"}
     (folder / DETECTIONS).write_text(json.dumps(_coco(config, found), ensure_ascii=False, allow_nan=False), **options)
-    with open(folder / DETECTIONS_TABLE, "w", newline="", **options) as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["file", "label", "score", "x1", "y1", "x2", "y2"])
-        for record in found:
-            table.writerows(
-                [record["file"], item["label"], item["score"], *item["box"]] for item in record["detections"]
-            )
+    rows = [{"file": record["file"], "rows": list(map(_row, record["detections"]))} for record in found]
+    write_table(folder / DETECTIONS_TABLE, rows, "rows", ["label", "score", *_SIDES])
+
+
+def _row(item: dict[str, Any]) -> dict[str, Any]:
+    return item | dict(zip(_SIDES, item["box"], strict=True))
 
 
 def _overlay_scale(image: Image.Image) -> float:

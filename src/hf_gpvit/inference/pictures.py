@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finding and reading people's pictures."""
 
+import csv
 import itertools
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from transformers import BaseImageProcessor
@@ -18,7 +20,7 @@ from ..files import printable
 # What predictions of a picture are called: its name and one of these.
 MASK, OVERLAY = ".png", "-overlay.jpg"
 # What lies beside them.
-PREDICTIONS = "predictions.json"
+PREDICTIONS, PREDICTIONS_TABLE = "predictions.json", "predictions.csv"
 DETECTIONS, DETECTIONS_TABLE = "detections.json", "detections.csv"
 # Of 255, which most file systems take: `-1-overlay.jpg` or so comes behind.
 _MAX_NAME_BYTES = 200
@@ -66,6 +68,18 @@ def load_picture(path: str | os.PathLike) -> Image.Image:
     return read_rgb(path)
 
 
+def write_table(path: Path, records: Sequence[dict[str, Any]], key: str, columns: Sequence[str]) -> None:
+    """Writes a CSV file with the column `file` and these, a line for each entry of `key` in the records of pictures.
+
+    Bytes of a file's name that are no UTF-8 become escapes, as in predictions.json.
+    """
+    with open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["file", *columns])
+        for record in records:
+            table.writerows([record["file"], *(entry[column] for column in columns)] for entry in record.get(key, ()))
+
+
 def check_resized_size(image_processor: BaseImageProcessor, image: Image.Image, scale: float = 1.0) -> None:
     """Refuse a picture so thin that resizing its shorter side makes it larger than any picture may be.
 
@@ -110,7 +124,8 @@ class _FreeNames:
     """Names of pictures, of which no two make a file where the other makes a file or a folder."""
 
     def __init__(self):
-        self.files, self.folders = set(map(_as_one, (PREDICTIONS, DETECTIONS, DETECTIONS_TABLE))), set()
+        beside = (PREDICTIONS, PREDICTIONS_TABLE, DETECTIONS, DETECTIONS_TABLE)
+        self.files, self.folders = set(map(_as_one, beside)), set()
 
     def take(self, picture: Path) -> str:
         """The path of a picture without suffix, or what comes nearest to it."""

@@ -3,8 +3,9 @@
 """Segmentation of pictures of any size: whole or in sliding windows, at several scales, flipped."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -22,6 +23,8 @@ from .windows import WindowSettings, check_pixels, checked_stride, window_starts
 WINDOWS_PER_BATCH = 4
 # 512 MiB in float32: photos of 12 megapixels with 11 classes, or of 0.9 with ADE20K's 150, are one band.
 MAX_BAND_VALUES = 2**27
+# Of so many classes at a time the scores are resized on CPUs, in whose caches they stay until they are compared.
+CLASSES_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -149,12 +152,13 @@ def segmentation_scores(
     passes, as in mmsegmentation. All passes are kept until the end: 4 * num_labels bytes for each pixel of a pass, on
     top of as much for each pixel of the result. `segment`, which has the same arguments, does without the latter.
     """
-    image = to_rgb(image)
-    passes = _passes(model, image_processor, image, settings or SegmentationSettings())
-    scores = torch.empty(len(passes[0]), image.height, image.width, device=passes[0].device)
+    settings = settings or SegmentationSettings()
+    size, pixel_values = prepare_segmentation(image_processor, image, settings)
+    passes = [logits[0] for logits in _passes(model, pixel_values, settings)]
+    scores = torch.empty(len(passes[0]), *size, device=passes[0].device)
     with torch.inference_mode():
         for start, stop in _bands(*scores.shape):
-            scores[:, start:stop] = _mean_probabilities(passes, (image.height, image.width), start, stop)
+            scores[:, start:stop] = _mean_probabilities(passes, size, start, stop)
     return scores
 
 
@@ -184,13 +188,62 @@ def segment(
     Raises:
         ValueError: The picture is so thin that a side would shrink to nothing, or the model's logits are not finite.
     """
-    image = to_rgb(image)
-    passes = _passes(model, image_processor, image, settings or SegmentationSettings())
-    size = (image.height, image.width)
+    [ids] = segment_prepared(model, [prepare_segmentation(image_processor, image, settings)], settings)
+    return ids
+
+
+class PreparedSegmentation(NamedTuple):
+    """What a segmentor needs of a picture.
+
+    Attributes:
+        size: Height and width of the upright picture.
+        pixel_values: (1, num_channels, height, width) of each scale.
+    """
+
+    size: tuple[int, int]
+    pixel_values: list[torch.Tensor]
+
+
+def prepare_segmentation(
+    image_processor: BaseImageProcessor, image: Image.Image, settings: SegmentationSettings | None = None
+) -> PreparedSegmentation:
+    """The first half of `segment`, which needs no model."""
+    picture, settings = to_rgb(image), settings or SegmentationSettings()
+    inputs = [segmentation_inputs(image_processor, picture, scale, settings.size_divisor) for scale in settings.scales]
+    return PreparedSegmentation((picture.height, picture.width), [scaled["pixel_values"] for scaled in inputs])
+
+
+def segment_prepared(
+    model: PreTrainedModel, prepared: Sequence[PreparedSegmentation], settings: SegmentationSettings | None = None
+) -> Iterator[torch.Tensor]:
+    """The other half: class ids (height, width) of one picture after the other, which may be much larger than inputs.
+
+    With the default settings, those whose `pixel_values` have one size go through the model together. With others the
+    logits are as large as `pixel_values` and there are windows to make batches of, so that is each picture by itself.
+    """
+    settings = settings or SegmentationSettings()
+    passes = {}
+    for place, picture in enumerate(prepared):
+        if place not in passes:
+            places = _of_one_size(prepared, place) if settings == SegmentationSettings() else [place]
+            scales = zip(*(prepared[index].pixel_values for index in places), strict=True)
+            batches = _passes(model, [torch.cat(pixel_values) for pixel_values in scales], settings)
+            passes |= dict(zip(places, zip(*batches, strict=True), strict=True))
+        yield _ids(passes.pop(place), picture.size)
+
+
+def _of_one_size(prepared: Sequence[PreparedSegmentation], first: int) -> list[int]:
+    """This picture, and those behind it whose `pixel_values` have its size; of one scale."""
+    shapes = [picture.pixel_values[0].shape for picture in prepared]
+    return [place for place in range(first, len(prepared)) if shapes[place] == shapes[first]]
+
+
+def _ids(passes: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+    """(height, width) of the largest scores, on the CPU."""
     with torch.inference_mode():
         ids = torch.empty(size, dtype=torch.int64)
         for start, stop in _bands(len(passes[0]), *size):
-            ids[start:stop] = _scores(passes, size, start, stop).argmax(dim=0)
+            ids[start:stop] = _largest(passes, size, start, stop)
         return ids
 
 
@@ -202,24 +255,23 @@ def _scaled_size(image_processor: BaseImageProcessor, image: Image.Image, scale:
 
 
 def _passes(
-    model: PreTrainedModel, image_processor: BaseImageProcessor, image: Image.Image, settings: SegmentationSettings
+    model: PreTrainedModel, pixel_values: list[torch.Tensor], settings: SegmentationSettings
 ) -> list[torch.Tensor]:
-    """Logits (num_labels, h, w) of each scale and flip, upright, each of a size of its own."""
+    """Logits (B, num_labels, h, w) of each scale and flip, upright, each of a size of its own."""
     passes = []
-    for scale in settings.scales:
-        pixel_values = segmentation_inputs(image_processor, image, scale, settings.size_divisor)["pixel_values"]
-        passes.append(_logits(model, pixel_values, settings))
+    for scaled in pixel_values:
+        passes.append(_logits(model, scaled, settings))
         if settings.flip:
-            passes.append(_logits(model, pixel_values.flip(-1), settings).flip(-1))
+            passes.append(_logits(model, scaled.flip(-1), settings).flip(-1))
     return passes
 
 
 def _logits(model: PreTrainedModel, pixel_values: torch.Tensor, settings: SegmentationSettings) -> torch.Tensor:
     if settings == SegmentationSettings():
         with evaluating(model):
-            return finite_logits(model, pixel_values)[0]
+            return finite_logits(model, pixel_values)
     window_size = settings.window_size or max(pixel_values.shape[-2:])
-    return sliding_window_logits(model, pixel_values, window_size, settings.window_stride)[0]
+    return sliding_window_logits(model, pixel_values, window_size, settings.window_stride)
 
 
 def _coverage(side: int, window: int, starts: list[int]) -> torch.Tensor:
@@ -237,14 +289,22 @@ def _bands(num_labels: int, height: int, width: int) -> Iterator[tuple[int, int]
         yield start, min(start + rows, height)
 
 
-def _scores(passes: list[torch.Tensor], size: tuple[int, int], start: int, stop: int) -> torch.Tensor:
-    """Rows of what is largest for the predicted class: a softmax would not change the order of a single pass."""
-    if len(passes) == 1:
-        return _resized_rows(passes[0], size, start, stop)
-    return _mean_probabilities(passes, size, start, stop)
+def _largest(passes: Sequence[torch.Tensor], size: tuple[int, int], start: int, stop: int) -> torch.Tensor:
+    """Rows of the ids of the largest scores."""
+    # torch's argmax over the first dimension takes up to 16 times as long on CPUs
+    if len(passes) > 1:
+        return _mean_probabilities(passes, size, start, stop).max(dim=0).indices
+    [logits] = passes  # whose order a softmax would not change
+    parts = logits.split(CLASSES_AT_ONCE if logits.device.type == "cpu" else len(logits))
+    best, ids = _resized_rows(parts[0], size, start, stop).max(dim=0)
+    for number, part in enumerate(parts[1:], start=1):
+        values, others = _resized_rows(part, size, start, stop).max(dim=0)
+        ids = torch.where(values > best, others + number * CLASSES_AT_ONCE, ids)
+        best = torch.maximum(best, values)
+    return ids
 
 
-def _mean_probabilities(passes: list[torch.Tensor], size: tuple[int, int], start: int, stop: int) -> torch.Tensor:
+def _mean_probabilities(passes: Sequence[torch.Tensor], size: tuple[int, int], start: int, stop: int) -> torch.Tensor:
     """Rows of the mean softmax of the passes, each resized to `size`: (num_labels, stop - start, width)."""
     total = 0
     for logits in passes:

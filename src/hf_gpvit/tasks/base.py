@@ -30,9 +30,7 @@ class Task(ABC):
         usual_num_labels: Number of classes of the papers' dataset.
         least_num_labels: Number of classes with which there is something to learn. Default 2.
         settings_class: Of what says how its models see a picture. Default: there is nothing to say.
-        batch_size: How many pictures are predicted at once. Default: as many as one wants.
-        conclude: Takes the config, the folder that `writer` has written to and all of predictions.json, and writes
-            what is said of all pictures together. Default: that is nothing.
+        batch_size: How many pictures are predicted at once, where nobody says otherwise.
         coco_results: Takes a metric, and the dataset's ids of the classes or None, and gives what was predicted in
             COCO's results format. Default: predictions have no such format.
 
@@ -52,8 +50,7 @@ class Task(ABC):
     usual_num_labels: ClassVar[int]
     least_num_labels: ClassVar[int] = 2
     settings_class: ClassVar[type | None] = None
-    batch_size: ClassVar[int | None] = None
-    conclude: ClassVar[Callable[[PreTrainedConfig, Path, Sequence[dict[str, Any]]], None] | None] = None
+    batch_size: ClassVar[int]
     coco_results: ClassVar[Callable[[Any, Sequence[int] | None], Iterable[dict[str, Any]]] | None] = None
 
     preset_image_size: int | None
@@ -112,15 +109,18 @@ class Task(ABC):
 
     @staticmethod
     @abstractmethod
-    def prepare(
-        model: PreTrainedModel, image_processor: BaseImageProcessor, image: Image.Image, settings: Any = None
-    ) -> Any:
-        """What waits for the other pictures of its batch; a ValueError for a picture that can't be predicted."""
+    def prepare(image_processor: BaseImageProcessor, image: Image.Image, settings: Any = None) -> Any:
+        """What the model needs of a picture, made where there is no model; a ValueError where it can't be had."""
 
     @staticmethod
     @abstractmethod
-    def predict(model: PreTrainedModel, prepared: Sequence) -> Sequence:
-        """The prediction of each picture, from what `prepare` gave for them."""
+    def predict(
+        model: PreTrainedModel, image_processor: BaseImageProcessor, prepared: Sequence, settings: Any = None
+    ) -> Iterable:
+        """The prediction of each picture, from what `prepare` gave for them with the same settings.
+
+        What is large is predicted when it is asked for, one after the other.
+        """
 
     @staticmethod
     @abstractmethod
@@ -133,7 +133,7 @@ class Task(ABC):
 
     @staticmethod
     @abstractmethod
-    def count(metric: Any, predictions: Sequence, targets: Sequence, positions: Sequence[int]) -> None:
+    def count(metric: Any, predictions: Iterable, targets: Sequence, positions: Sequence[int]) -> None:
         """Adds predictions, the targets that the reader gave for them, and their row numbers, to a metric."""
 
     @staticmethod
@@ -141,10 +141,22 @@ class Task(ABC):
     def describe(prediction: Any, config: PreTrainedConfig, top_k: int) -> list[dict[str, Any]]:
         """What a prediction says, as `hf_gpvit.inference.describe_picture` gives it."""
 
+    @staticmethod
+    def shown(image: Image.Image) -> Image.Image | None:
+        """What `writer` needs of a picture to draw on it. Default: nothing."""
+        return None
+
     @classmethod
     @abstractmethod
-    def writer(cls, config: PreTrainedConfig, folder: Path, top_k: int) -> Callable[[Any, str], dict[str, Any]]:
-        """Takes a prediction and its name, writes pictures into the folder, and gives its part of predictions.json."""
+    def writer(
+        cls, config: PreTrainedConfig, folder: Path, top_k: int
+    ) -> Callable[[Any, str, Image.Image | None], dict[str, Any]]:
+        """Takes a prediction, its name and what is `shown`, writes pictures, and gives what predictions.json says."""
+
+    @staticmethod
+    @abstractmethod
+    def conclude(config: PreTrainedConfig, folder: Path, records: Sequence[dict[str, Any]]) -> None:
+        """Writes what is said of all pictures together, from all of predictions.json, into the writer's folder."""
 
     # --- training
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Object detection and instance segmentation: a box, and a mask, of each object."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -23,7 +23,13 @@ from ..data.image_processors import detection_processor
 from ..data.object_columns import checked_objects, has_objects, typed_objects, with_image_ids
 from ..data.objects import ObjectReader, Objects, is_small, items_of
 from ..extras import import_extra
-from ..inference.detection import Detected, DetectionSettings, detect
+from ..inference.detection import (
+    Detected,
+    DetectionSettings,
+    PreparedDetection,
+    detect_prepared,
+    prepare_detection,
+)
 from ..inference.detection_files import describe_detections, detection_writer, write_detections
 from ..metrics.coco_precision import CocoPrecision
 from ..models.configuration_base import MAX_SIDE
@@ -135,17 +141,20 @@ class ObjectDetection(Task):
 
     @staticmethod
     def prepare(
-        model: PreTrainedModel,
-        image_processor: BaseImageProcessor,
-        image: Image.Image,
-        settings: DetectionSettings | None = None,
-    ) -> Detected:
-        """The prediction itself: pictures have different sizes."""
-        return detect(model, image_processor, image, settings)
+        image_processor: BaseImageProcessor, image: Image.Image, settings: DetectionSettings | None = None
+    ) -> PreparedDetection:
+        return prepare_detection(image_processor, image, settings)
 
     @staticmethod
-    def predict(model: PreTrainedModel, prepared: Sequence[Detected]) -> Sequence[Detected]:
-        return prepared
+    def predict(
+        model: PreTrainedModel,
+        image_processor: BaseImageProcessor,
+        prepared: Sequence[PreparedDetection],
+        settings: DetectionSettings | None = None,
+    ) -> Iterator[Detected]:
+        """Each picture by itself: they have different sizes."""
+        for picture in prepared:
+            yield detect_prepared(model, image_processor, picture, settings)
 
     @classmethod
     def metric(cls, config: PreTrainedConfig) -> CocoPrecision:
@@ -156,9 +165,10 @@ class ObjectDetection(Task):
 
     @staticmethod
     def count(
-        metric: CocoPrecision, predictions: Sequence[Detected], targets: Sequence[Objects], positions: Sequence[int]
+        metric: CocoPrecision, predictions: Iterable[Detected], targets: Sequence[Objects], positions: Sequence[int]
     ) -> None:
-        metric.count(predictions, targets, positions)
+        for found in zip(predictions, targets, positions, strict=True):
+            metric.count(*([part] for part in found))
 
     coco_results = staticmethod(CocoPrecision.results)
 
@@ -168,7 +178,9 @@ class ObjectDetection(Task):
         return describe_detections(prediction, config)
 
     @classmethod
-    def writer(cls, config: PreTrainedConfig, folder: Path, top_k: int) -> Callable[[Detected, str], dict[str, Any]]:
+    def writer(
+        cls, config: PreTrainedConfig, folder: Path, top_k: int
+    ) -> Callable[[Detected, str, None], dict[str, Any]]:
         """For each picture `<name>-overlay.jpg`."""
         return detection_writer(config, folder)
 

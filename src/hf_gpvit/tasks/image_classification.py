@@ -18,6 +18,7 @@ from ..data.rand_augment import MAX_MAGNITUDE
 from ..data.rows import RowReader, check_classes
 from ..data.transforms import ClassificationTransform, mixup_cutmix
 from ..inference.classification import classification_inputs, classification_scores
+from ..inference.pictures import PREDICTIONS_TABLE, write_table
 from ..metrics.top_k_counts import TopKCounts
 from .base import Task
 from .recipe import Recipe, option
@@ -82,6 +83,7 @@ class ImageClassification(Task):
     target_column = "label"
     figures = {"accuracy": "Top-1 accuracy", "top5_accuracy": "Top-5 accuracy"}
     usual_num_labels = 1000
+    batch_size = 32
 
     # --- data
 
@@ -107,14 +109,17 @@ class ImageClassification(Task):
     build_image_processor = staticmethod(cropping_processor)
 
     @staticmethod
-    def prepare(
-        model: PreTrainedModel, image_processor: BaseImageProcessor, image: Image.Image, settings: None = None
-    ) -> torch.Tensor:
-        """Pixel values (1, num_channels, height, width): pictures of full size may be gigabytes."""
+    def prepare(image_processor: BaseImageProcessor, image: Image.Image, settings: None = None) -> torch.Tensor:
+        """Pixel values (1, num_channels, height, width)."""
         return classification_inputs(image_processor, image)
 
     @staticmethod
-    def predict(model: PreTrainedModel, prepared: Sequence[torch.Tensor]) -> torch.Tensor:
+    def predict(
+        model: PreTrainedModel,
+        image_processor: BaseImageProcessor,
+        prepared: Sequence[torch.Tensor],
+        settings: None = None,
+    ) -> torch.Tensor:
         """(B, num_labels) float32 scores on the CPU."""
         return classification_scores(model, prepared)
 
@@ -136,8 +141,13 @@ class ImageClassification(Task):
     @classmethod
     def writer(
         cls, config: PreTrainedConfig, folder: Path, top_k: int
-    ) -> Callable[[torch.Tensor, str], dict[str, Any]]:
-        return lambda prediction, name: {"predictions": cls.describe(prediction, config, top_k)}
+    ) -> Callable[[torch.Tensor, str, None], dict[str, Any]]:
+        return lambda prediction, name, shown: {"predictions": cls.describe(prediction, config, top_k)}
+
+    @staticmethod
+    def conclude(config: PreTrainedConfig, folder: Path, records: Sequence[dict[str, Any]]) -> None:
+        """`predictions.csv` with the columns file, label, score."""
+        write_table(folder / PREDICTIONS_TABLE, records, "predictions", ["label", "score"])
 
     # --- training
 

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Semantic segmentation: a class for each pixel."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from ..data.image_processors import fitting_processor
 from ..data.masks import (
     IGNORE_INDEX,
     annotation_ids,
+    as_bytes,
     check_reducible,
     read_mask,
     reduces_labels,
@@ -25,8 +26,13 @@ from ..data.masks import (
 from ..data.pictures import picture_name
 from ..data.rows import RowReader, check_holds_pictures
 from ..data.transforms import SegmentationTransform
-from ..inference.pictures import MASK, OVERLAY
-from ..inference.segmentation import SegmentationSettings, segment
+from ..inference.pictures import MASK, OVERLAY, PREDICTIONS_TABLE, write_table
+from ..inference.segmentation import (
+    PreparedSegmentation,
+    SegmentationSettings,
+    prepare_segmentation,
+    segment_prepared,
+)
 from ..inference.visualize import color_palette, label_set_palette, overlay_segmentation
 from ..metrics.confusion_matrix import ConfusionMatrix
 from ..models.configuration_base import MAX_SIDE
@@ -43,6 +49,8 @@ OVERLAY_SIDE = 2048
 
 class AnnotationReader(RowReader):
     """Rows with the columns `image` and `annotation`, a picture of class ids that is as large: targets are the ids.
+
+    They are uint8 where they can be, else int64; transforms get int64.
 
     In annotations 255 says that there is no class, or 65535 where there are more than 255 classes.
 
@@ -89,7 +97,9 @@ class AnnotationReader(RowReader):
             raise ValueError(f"The {name} has {sizes[0]} pixels, but its image has {sizes[1]}.")
         self._check_ids(np.asarray(annotation), name)
         ids = annotation_ids(annotation, self.reduce_labels)
-        return ids if self.ignore_index == self.void else torch.where(ids == self.void, self.ignore_index, ids)
+        if self.ignore_index != self.void:
+            ids = torch.where(ids == self.void, self.ignore_index, ids)
+        return as_bytes(ids)
 
     def _check_ids(self, ids: np.ndarray, name: str) -> None:
         # in the file, where reduced labels start at 1
@@ -103,15 +113,8 @@ class AnnotationReader(RowReader):
             )
 
     def sample(self, transform: Callable[..., Any], image: Image.Image, target: torch.Tensor) -> dict[str, Any]:
-        pixel_values, labels = transform(image, target)
+        pixel_values, labels = transform(image, target.long())
         return {"pixel_values": pixel_values, "labels": labels}
-
-
-class Segmented(NamedTuple):
-    """A picture and its class ids, (height, width) int64 on the CPU."""
-
-    image: Image.Image
-    ids: torch.Tensor
 
 
 @dataclass
@@ -167,7 +170,7 @@ class SemanticSegmentation(Task):
     }
     usual_num_labels = 150
     settings_class = SegmentationSettings
-    batch_size = 1
+    batch_size = 8
 
     # --- data
 
@@ -191,17 +194,19 @@ class SemanticSegmentation(Task):
 
     @staticmethod
     def prepare(
-        model: PreTrainedModel,
-        image_processor: BaseImageProcessor,
-        image: Image.Image,
-        settings: SegmentationSettings | None = None,
-    ) -> Segmented:
-        """The prediction itself: pictures have different sizes."""
-        return Segmented(image, segment(model, image_processor, image, settings))
+        image_processor: BaseImageProcessor, image: Image.Image, settings: SegmentationSettings | None = None
+    ) -> PreparedSegmentation:
+        return prepare_segmentation(image_processor, image, settings)
 
     @staticmethod
-    def predict(model: PreTrainedModel, prepared: Sequence[Segmented]) -> Sequence[Segmented]:
-        return prepared
+    def predict(
+        model: PreTrainedModel,
+        image_processor: BaseImageProcessor,
+        prepared: Sequence[PreparedSegmentation],
+        settings: SegmentationSettings | None = None,
+    ) -> Iterator[torch.Tensor]:
+        """Class ids (height, width) of each picture, int64 on the CPU."""
+        return segment_prepared(model, prepared, settings)
 
     @staticmethod
     def metric(config: PreTrainedConfig) -> ConfusionMatrix:
@@ -210,38 +215,53 @@ class SemanticSegmentation(Task):
     @staticmethod
     def count(
         metric: ConfusionMatrix,
-        predictions: Sequence[Segmented],
+        predictions: Iterable[torch.Tensor],
         targets: Sequence[torch.Tensor],
         positions: Sequence[int],
     ) -> None:
-        metric.count([prediction.ids for prediction in predictions], targets)
+        for prediction, target in zip(predictions, targets, strict=True):
+            metric.count([prediction], [target])
 
     @staticmethod
-    def describe(prediction: Segmented, config: PreTrainedConfig, top_k: int) -> list[dict[str, Any]]:
+    def describe(prediction: torch.Tensor, config: PreTrainedConfig, top_k: int) -> list[dict[str, Any]]:
         """`[{"label", "share"}, ...]` of all pixels, the largest first; all of them, whatever `top_k`."""
-        counts = np.bincount(prediction.ids.numpy().ravel())
+        counts = np.bincount(prediction.numpy().ravel())
         order = np.argsort(-counts, kind="stable")
         return [
-            {"label": config.id2label[index], "share": counts[index].item() / prediction.ids.numel()}
+            {"label": config.id2label[index], "share": counts[index].item() / prediction.numel()}
             for index in order.tolist()
             if counts[index]
         ]
 
+    @staticmethod
+    def shown(image: Image.Image) -> Image.Image:
+        """The picture in RGB, and not larger than an overlay."""
+        picture = image.copy()
+        picture.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE))
+        return picture
+
     @classmethod
-    def writer(cls, config: PreTrainedConfig, folder: Path, top_k: int) -> Callable[[Segmented, str], dict[str, Any]]:
+    def writer(
+        cls, config: PreTrainedConfig, folder: Path, top_k: int
+    ) -> Callable[[torch.Tensor, str, Image.Image], dict[str, Any]]:
         """For each picture `<name>.png` with the class ids, and `<name>-overlay.jpg`."""
         id2label = config.id2label
         palette = color_palette(max(id2label) + 1, label_set_palette(id2label))
 
-        def write(prediction: Segmented, name: str) -> dict[str, Any]:
+        def write(prediction: torch.Tensor, name: str, shown: Image.Image) -> dict[str, Any]:
             paths = {"mask": name + MASK, "overlay": name + OVERLAY}
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            ids = prediction.ids.numpy()
+            ids = prediction.numpy()
             _mask(ids, palette).save(folder / paths["mask"])
-            _overlay(prediction.image, ids, id2label, palette).save(folder / paths["overlay"], quality=90)
+            _overlay(shown, ids, id2label, palette).save(folder / paths["overlay"], quality=90)
             return paths | {"shares": cls.describe(prediction, config, top_k)}
 
         return write
+
+    @staticmethod
+    def conclude(config: PreTrainedConfig, folder: Path, records: Sequence[dict[str, Any]]) -> None:
+        """`predictions.csv` with the columns file, label, share."""
+        write_table(folder / PREDICTIONS_TABLE, records, "shares", ["label", "share"])
 
     # --- training
 
@@ -280,9 +300,7 @@ def _mask(ids: np.ndarray, palette: np.ndarray) -> Image.Image:
     return mask
 
 
-def _overlay(image: Image.Image, ids: np.ndarray, id2label: Mapping[int, str], palette: np.ndarray) -> Image.Image:
-    shown = image.copy()
-    shown.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE))
+def _overlay(shown: Image.Image, ids: np.ndarray, id2label: Mapping[int, str], palette: np.ndarray) -> Image.Image:
     shown_ids = Image.fromarray(ids.astype(np.int32)).resize(shown.size, Image.Resampling.NEAREST)
     # no id is ignored: -1 is none
     return overlay_segmentation(shown, np.asarray(shown_ids), id2label, palette, ignore_index=-1)

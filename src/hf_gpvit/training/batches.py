@@ -2,11 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches without an end, of a dataset or of a stream, from any step on."""
 
-import builtins
-import re
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
@@ -15,18 +11,13 @@ from torch.utils.data import DataLoader
 
 from ..data.rows import RowReader
 from ..data.samples import StreamedSamples, TrainingSamples
+from ..data.workers import batches_of, leave_process_group
 from ..extras import import_extra
 from ..tasks.recipe import Recipe
 from .checkpoints import Progress
-from .stopping import leave_process_group
 
 
 accelerate = import_extra("accelerate")
-
-# How torch begins the error of a worker, before the whole traceback of it.
-_IN_WORKER = re.compile(r"Caught (\w+) in DataLoader worker process \d+\.\nOriginal Traceback")
-# What torch says where a worker was killed, or where what it made can't be handed over.
-_LOST = ("DataLoader worker (pid", "</torch_", "items of ancdata", "Communication with the workers")
 
 
 class Batches:
@@ -72,7 +63,7 @@ class DatasetBatches(Batches):
             self.samples.set_epoch(epoch)
             loader = accelerate.skip_first_batches(self.loader, position) if position else self.loader
             loader.set_epoch(epoch)
-            yield from _batches_of(loader)
+            yield from batches_of(loader)
             position = 0
 
 
@@ -93,7 +84,7 @@ class StreamBatches(Batches):
             progress.epoch = epoch
             self.samples.set_epoch(epoch)
             number = -1
-            for number, batch in enumerate(_batches_of(self.loader)):  # noqa: B007
+            for number, batch in enumerate(batches_of(self.loader)):  # noqa: B007
                 yield batch
             # what a run that goes on had done of its epoch may have been all of it
             if number < 0 and not is_resumed:
@@ -157,45 +148,3 @@ def batch_size_of_process(recipe: Recipe, num_processes: int) -> int:
             f"{recipe.gradient_accumulation_steps}, got batch_size={recipe.batch_size}."
         )
     return recipe.batch_size // parts
-
-
-def _batches_of(loader: Iterable[dict[str, torch.Tensor]]) -> Iterator[dict[str, torch.Tensor]]:
-    """What a loader gives; errors in its workers are as they would be without workers."""
-    try:
-        for batch in loader:
-            _leave_lost_workers_to_loaders()
-            yield batch
-    except Exception as error:
-        plain = _as_without_workers(error)
-        if plain is error:
-            raise
-        raise plain from error
-
-
-def _leave_lost_workers_to_loaders() -> None:
-    """Undoes torch's handler of SIGCHLD, which raises in the midst of anything, where nothing can catch it too.
-
-    A loader that waits looks after its workers every few seconds by itself, and raises where it is asked for a batch.
-    """
-    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
-        return
-    if getattr(signal.getsignal(signal.SIGCHLD), "__module__", "").startswith("torch"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-
-
-def _as_without_workers(error: Exception) -> Exception:
-    """What was raised in a worker, with its own message alone; mistakes of ours keep the traceback."""
-    found = _IN_WORKER.match(str(error))
-    if found is None:
-        return error
-    # torch makes a RuntimeError of those that it can't make again
-    kind = type(error) if type(error).__name__ == found[1] else getattr(builtins, found[1], RuntimeError)
-    if not issubclass(kind, (ValueError, OSError)):
-        return error
-    said = re.split(rf"^(?:[\w.]+\.)?{found[1]}: ", str(error), flags=re.MULTILINE)[-1].strip()
-    return type(error)(said) if kind is type(error) else ValueError(said)
-
-
-def is_lost_worker(error: Exception) -> bool:
-    """Whether it says that a worker was killed; before the first batch torch raises that in the midst of anything."""
-    return any(text in str(error) for text in _LOST)

@@ -11,11 +11,12 @@ from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from ..data.loading import LoadedData
+from ..data.workers import LOST_ADVICE, is_lost_worker
 from ..extras import import_extra
 from ..files import one_line
 from ..tasks import TASKS
 from ..tasks.recipe import Recipe
-from .batches import build_batches, is_lost_worker
+from .batches import build_batches
 from .building import check_fields
 from .checkpoints import Checkpoints, Progress, newest_checkpoint, unusable
 from .evaluation import evaluate_model
@@ -146,8 +147,7 @@ class Engine:
                 raise
             raise self._stopped(
                 f"A worker that loads pictures was lost after step {self.progress.step} ({one_line(error):.200}). "
-                "Often memory is used up, or the shared memory (/dev/shm) of a container: try less num_workers, or "
-                "num_workers=0."
+                f"{LOST_ADVICE}"
             ) from error
 
     def _train_on(self, batch: dict[str, Any]) -> None:
@@ -210,6 +210,7 @@ class Engine:
             self.test_set,
             settings=self.task.evaluation_settings,
             accelerator=self.accelerator,
+            num_workers=self.recipe.num_workers,
             skip_corrupt=self.recipe.skip_corrupt,
         )
         self.log.write({f"eval/{name}": value for name, value in metrics.items()})

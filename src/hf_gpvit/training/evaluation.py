@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -16,9 +16,9 @@ from transformers.utils.logging import tqdm
 
 from ..data.pictures import UnreadablePictureError, picture_name
 from ..data.rows import RowReader
+from ..data.workers import ready_batches
 from ..extras import import_extra
-from ..inference.finite import NotFiniteError
-from ..tasks import Task, task_of_model
+from ..tasks import task_of_model
 
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def evaluate_model(
     *,
     settings: Any = None,
     accelerator: Accelerator | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
+    num_workers: int = 0,
     skip_corrupt: bool = False,
     metric: Any = None,
 ) -> dict[str, float]:
@@ -54,7 +55,10 @@ def evaluate_model(
         accelerator: Its processes share the work, process r of n taking the samples r, r + n, ..., and their counts
             are put together: each sample counts once, whatever n, and each process gets the same result. The weights
             must not be sharded (FSDP, DeepSpeed stage 3). Default: this process does all.
-        batch_size: Pictures that a classifier sees at once; other models see one at a time. Default 32.
+        batch_size: Pictures that the model sees at once, as far as they have one size. Detectors, and segmentors with
+            settings, see one at a time. Default: 32 of a classifier, 8 of a segmentor.
+        num_workers: Processes that read and prepare pictures for this one meanwhile; a stream is read by this process
+            itself. Default: none.
         skip_corrupt: Leave out samples with a picture that can't be read, and report how many as `num_corrupt`.
         metric: A count of nothing yet, as the task's `metric` gives it, which has in the end what all processes have
             counted: of a detector, all that was found. Default: a new one.
@@ -72,8 +76,6 @@ def evaluate_model(
             names row and file. Or the dataset lacks a column or has no samples, `batch_size` is less than 1,
             `settings` are those of another task, or the weights are sharded.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
     if accelerator is not None:
         model = accelerator.unwrap_model(model)
         _check_weights_are_whole(model)
@@ -83,29 +85,42 @@ def evaluate_model(
         expected = task.settings_class.__name__ if task.settings_class else "None"
         raise ValueError(f"settings must be {expected} for a {type(model).__name__}, got {settings}.")
     reader = task.reader(model.config, image_processor, dataset.split)
-    samples = _Samples(dataset, reader, accelerator, skip_corrupt)
+    prepare = partial(task.prepare, image_processor, settings=settings)
+    samples = _samples(dataset, reader, prepare, accelerator)
+    batches = ready_batches(samples, task.batch_size if batch_size is None else batch_size, num_workers)
     metric = task.metric(model.config) if metric is None else metric
-    prepare = partial(task.prepare, model, image_processor, settings=settings)
-    # what waits for its batch is what the task makes of a picture: in full size it may take gigabytes
-    prepared = ((position, name, _named(name, prepare, image), target) for position, name, image, target in samples)
-    while batch := list(itertools.islice(prepared, task.batch_size or batch_size)):
-        positions, names, inputs, targets = zip(*batch, strict=True)
-        task.count(metric, _predictions(task, model, names, inputs), targets, positions)
+    num_evaluated = num_corrupt = 0
+    for batch in _with_progress(batches, samples, accelerator):
+        read = [sample for sample in batch if not _is_corrupt(sample, skip_corrupt)]
+        num_evaluated += len(read)
+        num_corrupt += len(batch) - len(read)
+        if read:
+            _count(partial(task.predict, model, image_processor, settings=settings), partial(task.count, metric), read)
     metric.state = _of_all_processes(metric.state, accelerator)
-    counts = torch.tensor([samples.num_evaluated, samples.num_corrupt])
+    counts = torch.tensor([num_evaluated, num_corrupt])
     num_evaluated, num_corrupt = _of_all_processes(counts, accelerator).tolist()
     if num_evaluated == 0:
         raise ValueError(f"The dataset has no samples to evaluate on ({num_corrupt} corrupt ones were left out).")
     return metric.figures() | ({"num_corrupt": num_corrupt} if skip_corrupt else {})
 
 
-def _predictions(task: type[Task], model: PreTrainedModel, names: Sequence[str], inputs: Sequence) -> Sequence:
-    """What the task gives for a batch; its errors name the picture."""
+class _Sample(NamedTuple):
+    """A row: its number, its name, what the model needs of its picture, and its target."""
+
+    position: int
+    name: str
+    inputs: Any
+    target: Any
+
+
+def _count(predict: Callable[[Sequence], Iterable], count: Callable[..., None], samples: Sequence[_Sample]) -> None:
+    """Predicts a batch and counts it; errors name the picture."""
+    positions, _, inputs, targets = zip(*samples, strict=True)
     try:
-        return task.predict(model, inputs)
-    except NotFiniteError:
-        for name, alone in zip(names, inputs, strict=True):
-            _named(name, task.predict, model, [alone])
+        count(predict(inputs), targets, positions)
+    except ValueError:
+        for sample in samples:
+            _named(sample.name, lambda alone: list(predict([alone])), sample.inputs)
         raise
 
 
@@ -117,38 +132,74 @@ def _named(name: str, function: Callable, *arguments: Any) -> Any:
         raise ValueError(f"The {name}: {error}") from error
 
 
-class _Samples:
-    """The share of a process in a dataset: for each sample its row number, its name, the picture and its target."""
+def _is_corrupt(sample: _Sample | ValueError, skip_corrupt: bool) -> bool:
+    """Whether there is a picture that can't be read in place of a sample; whatever must not be skipped is raised."""
+    if not isinstance(sample, ValueError):
+        return False
+    if skip_corrupt and isinstance(sample, UnreadablePictureError):
+        return True
+    raise sample
 
-    def __init__(self, dataset, reader: RowReader, accelerator: Accelerator | None, skip_corrupt: bool):
-        self.dataset = reader.undecoded(dataset)
-        self.reader, self.skip_corrupt = reader, skip_corrupt
-        self.rank, self.num_processes, self.show_progress = 0, 1, True
-        if accelerator is not None:
-            self.rank, self.num_processes = accelerator.process_index, accelerator.num_processes
-            self.show_progress = accelerator.is_main_process
-        self.num_evaluated = self.num_corrupt = 0
 
-    def __iter__(self) -> Iterator[tuple[int, str, Image.Image, Any]]:
-        for position, row in self._rows():
-            place = f"row {position}"
-            try:
-                image, target = self.reader.read(row, place)
-            except UnreadablePictureError:
-                if not self.skip_corrupt:
-                    raise
-                self.num_corrupt += 1
-                continue
-            self.num_evaluated += 1
-            yield position, picture_name(row["image"], "image", place), image, target
+def _with_progress(
+    batches: Iterable[list], samples: _Rows | _Stream, accelerator: Accelerator | None
+) -> Iterator[list]:
+    """The batches, and in the main process how far they are."""
+    total = None if isinstance(samples, _Stream) else len(samples)
+    is_hidden = accelerator is not None and not accelerator.is_main_process
+    with tqdm(total=total, desc="Evaluating", unit=" pictures", disable=is_hidden) as bar:
+        for batch in batches:
+            yield batch
+            bar.update(len(batch))
 
-    def _rows(self) -> Iterator[tuple[int, dict]]:
-        if isinstance(self.dataset, datasets.Dataset):
-            positions = range(self.rank, len(self.dataset), self.num_processes)
-            rows, total = zip(positions, self.dataset.select(positions), strict=True), len(positions)
-        else:
-            rows, total = itertools.islice(enumerate(self.dataset), self.rank, None, self.num_processes), None
-        return iter(tqdm(rows, total=total, desc="Evaluating", disable=not self.show_progress))
+
+def _samples(
+    dataset: datasets.Dataset | datasets.IterableDataset,
+    reader: RowReader,
+    prepare: Callable[[Image.Image], Any],
+    accelerator: Accelerator | None,
+) -> _Rows | _Stream:
+    """The share of a process in a dataset."""
+    rank, count = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
+    kind = _Rows if isinstance(dataset, datasets.Dataset) else _Stream
+    return kind(reader.undecoded(dataset), partial(_sample, reader, prepare), rank, count)
+
+
+def _sample(reader: RowReader, prepare: Callable, position: int, row: dict) -> _Sample | ValueError:
+    """The sample, or why it can't be had: the process that counts says what comes of it."""
+    place = f"row {position}"
+    try:
+        image, target = reader.read(row, place)
+        name = picture_name(row["image"], "image", place)
+        return _Sample(position, name, _named(name, prepare, image), target)
+    except ValueError as error:
+        return error
+
+
+class _Rows(torch.utils.data.Dataset):
+    """Every `count`-th row, from number `rank` on, as `read` makes it of its number and what it holds."""
+
+    def __init__(self, dataset: datasets.Dataset, read: Callable[[int, dict], Any], rank: int, count: int):
+        self.dataset, self.read = dataset, read
+        self.positions = range(rank, len(dataset), count)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, index: int) -> Any:
+        position = self.positions[index]
+        return self.read(position, self.dataset[position])
+
+
+class _Stream(torch.utils.data.IterableDataset):
+    """The same of a stream."""
+
+    def __init__(self, dataset: datasets.IterableDataset, read: Callable[[int, dict], Any], rank: int, count: int):
+        self.dataset, self.read, self.rank, self.count = dataset, read, rank, count
+
+    def __iter__(self) -> Iterator[Any]:
+        for position, row in itertools.islice(enumerate(self.dataset), self.rank, None, self.count):
+            yield self.read(position, row)
 
 
 def _of_all_processes(counted: torch.Tensor | list, accelerator: Accelerator | None) -> torch.Tensor | list:

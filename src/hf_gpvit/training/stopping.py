@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ways for a run to end before its last step."""
 
-import os
 import signal
 import threading
 
@@ -52,9 +51,3 @@ class StopRequest:
             return False
         requests = torch.tensor(int(self.event.is_set()), device=self.accelerator.device)
         return self.accelerator.reduce(requests, "sum").item() > 0
-
-
-def leave_process_group(worker: int) -> None:
-    """A SIGTERM often goes to the whole group of processes, but to end well, training needs its workers."""
-    if hasattr(os, "setpgrp"):  # not on Windows
-        os.setpgrp()
