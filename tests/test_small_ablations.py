@@ -88,6 +88,14 @@ def test_an_interrupted_session_goes_on_with_what_is_missing(tiny, pretended, mo
     assert (tmp_path / "small_ablations.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_run_that_fails_is_named(tiny, monkeypatch, tmp_path):
+    process = Namespace(start=lambda: None, join=lambda: None, exitcode=1)
+    monkeypatch.setattr(tiny, "Process", lambda **arguments: process)
+    run = tiny.Run(NONE, tiny.SEGMENTATION, 4)
+    with pytest.raises(RuntimeError, match=f"The run of {NONE}, semantic-segmentation, seed 4 failed"):
+        tiny.finish(run, tmp_path, threads=None)
+
+
 def test_list_says_what_is_missing_and_does_nothing(tiny, pretended, tmp_path, capsys):
     arguments = ["--keys", NONE, GP, "--output_dir", str(tmp_path)]
     tiny.main([*arguments, "--seeds", "0"])
