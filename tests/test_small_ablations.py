@@ -157,16 +157,17 @@ def test_all_variants_see_the_same_pictures_in_the_same_order(tiny, monkeypatch,
     tiny.draw_scenes(tmp_path / "scenes")
 
     def seeing(self, model, batch):
-        seen[key, seed].append(batch["pixel_values"].sum(dim=(1, 2, 3)).tolist())
+        seen[key].append(batch["pixel_values"].sum(dim=(1, 2, 3)).tolist())
         return loss(self, model, batch)
 
     monkeypatch.setattr(task, "loss", seeing)
-    for key, seed in (("gpvit-nano-window-conv", 1), ("hrvit-nano", 1), ("hrvit-nano", 2)):
-        seen[key, seed] = []
-        recipe = tiny.Run(key, tiny.SEGMENTATION, seed).recipe(tmp_path / f"{key}-{seed}")
-        tiny.train_run(recipe, tmp_path / "scenes", None, tmp_path / "figures.json")
-    first, same, other = seen.values()
-    assert len(first) == 2 and first == same != other
+    for key in ("gpvit-nano-window-conv", "hrvit-nano"):
+        seen[key] = []
+        recipe = tiny.Run(key, tiny.SEGMENTATION, 1).recipe(tmp_path / key)
+        tiny.train_run(recipe, tmp_path / "scenes", None, tmp_path / f"{key}.json")
+    first, second = seen.values()
+    assert len(first) == 2 and first[0] != first[1]
+    assert first == second
 
 
 @pytest.mark.slow
