@@ -66,7 +66,7 @@ VIEWS = {
     "instance-segmentation": detection_views,
 }
 # In all epochs together; detectors take longer for each.
-PICTURES_SEEN = {"classification": 24_000, "segmentation": 24_000, "detection": 4_800, "instance-segmentation": 4_000}
+PICTURES_SEEN = {"classification": 24_000, "segmentation": 24_000, "detection": 4_800, "instance-segmentation": 3_400}
 NUM_SAMPLES = 3
 # There are as many scenes as one wants, own pictures are few.
 SHAPES_MIN_CROP, OWN_MIN_CROP = 1.0, 0.5
