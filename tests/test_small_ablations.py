@@ -8,6 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from transformers.utils import logging
 
 from hf_gpvit.ablations import VARIANTS
 from hf_gpvit.training import engine
@@ -33,7 +34,8 @@ def tiny(small, monkeypatch, tmp_path):
     monkeypatch.setattr(small, "CONFIGS", {small.SEGMENTATION: str(tmp_path / "tiny.yaml")})
     sizes = {"num_scenes": 4, "image_size": 64}
     monkeypatch.setattr(small, "SCENES", {"train": sizes | {"seed": 0}, "test": sizes | {"seed": 1}})
-    return small
+    yield small
+    logging.enable_progress_bar()  # which a run hides in its own process; here other tests need it
 
 
 @pytest.fixture
