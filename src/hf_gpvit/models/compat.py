@@ -64,6 +64,11 @@ def sizes_as_tensor(sizes: Iterable[int], dtype: torch.dtype, device: torch.devi
 is_transformed: Callable[[], bool] = private("torch._C", "_are_functorch_transforms_active", lambda: True)
 
 
+def is_captured() -> bool:
+    """Whether what runs becomes a graph, in which nothing may depend on values."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
 def may_need_gradients() -> bool:
     """Whether what runs is differentiated backwards, now or when a trace of it is replayed."""
     return torch.is_grad_enabled() or torch.jit.is_tracing()

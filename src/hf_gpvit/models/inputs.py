@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from .compat import is_transformed, sizes_as_tensor
+from .compat import is_captured, is_transformed, sizes_as_tensor
 
 
 def check_pixel_values(pixel_values: torch.Tensor, num_channels: int) -> None:
@@ -211,4 +211,4 @@ def _check_masks(masks: torch.Tensor) -> None:
 
 def _can_look_at(tensor: torch.Tensor) -> bool:
     """Whether values can be checked: it would wait for the device, or there are none to look at, elsewhere."""
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
+    return tensor.device.type == "cpu" and not is_captured()

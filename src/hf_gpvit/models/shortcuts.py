@@ -18,6 +18,7 @@ from transformers.activations import GELUActivation
 from .compat import (
     StridedConv2d,
     attention_implementation,
+    is_captured,
     is_hooked,
     is_plain_inference,
     is_static,
@@ -306,11 +307,6 @@ def masks_of_found(detector, scene, detections):
 
 
 # --- where they may be taken
-
-
-def is_captured() -> bool:
-    """Whether what runs becomes a graph, in which nothing may depend on values."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def is_eager_float32_on_cpu(hidden_states: torch.Tensor) -> bool:
