@@ -32,6 +32,7 @@ from .inference.pictures import (
     load_picture,
 )
 from .inference.windows import WindowSettings
+from .processes import of_all_processes, share_of
 from .saved_models import load_image_processor, load_model, task_of
 from .tasks import TASKS, Task, task_of_model
 
@@ -108,7 +109,7 @@ def predict_pictures(
         settings = settings(TASKS[task_of(model)])
     task = TASKS[task_of(model, settings)]
     image_processor = load_image_processor(model)
-    rank, count = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
+    rank, count = share_of(accelerator)
     files = list(names)[rank::count]
     prepared = _Prepared(files, task, partial(task.prepare, image_processor, settings=settings))
     batches = ready_batches(prepared, task.batch_size if batch_size is None else batch_size, num_workers)
@@ -123,7 +124,7 @@ def predict_pictures(
             for batch in batches:
                 told |= tell(batch)
                 bar.update(len(batch))
-        told = _of_all_processes(told, accelerator)
+        told = dict(of_all_processes(list(told.items()), accelerator))
         records = [{"file": file.as_posix()} | told[file] for file in names]
         if report is not None:
             report(len(records) / (time.perf_counter() - start))
@@ -205,13 +206,6 @@ def _folder_of_all(output_dir: str | os.PathLike, overwrite: bool, accelerator: 
     with atomic_folder(output_dir, overwrite, _written) as folder:
         broadcast([os.fspath(folder)])
         yield folder
-
-
-def _of_all_processes(told: dict[Path, Any], accelerator: Accelerator | None) -> dict[Path, Any]:
-    """What is told of the files of all of them."""
-    if accelerator is None or accelerator.num_processes == 1:
-        return told
-    return dict(import_extra("accelerate.utils").gather_object(list(told.items())))
 
 
 class _Prepared(torch.utils.data.Dataset):

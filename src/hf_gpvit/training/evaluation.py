@@ -18,6 +18,7 @@ from ..data.pictures import UnreadablePictureError, picture_name
 from ..data.rows import RowReader
 from ..data.workers import ready_batches
 from ..extras import import_extra
+from ..processes import of_all_processes, share_of
 from ..tasks import task_of_model
 
 
@@ -96,9 +97,9 @@ def evaluate_model(
         num_corrupt += len(batch) - len(read)
         if read:
             _count(partial(task.predict, model, image_processor, settings=settings), partial(task.count, metric), read)
-    metric.state = _of_all_processes(metric.state, accelerator)
+    metric.state = of_all_processes(metric.state, accelerator)
     counts = torch.tensor([num_evaluated, num_corrupt])
-    num_evaluated, num_corrupt = _of_all_processes(counts, accelerator).tolist()
+    num_evaluated, num_corrupt = of_all_processes(counts, accelerator).tolist()
     if num_evaluated == 0:
         raise ValueError(f"The dataset has no samples to evaluate on ({num_corrupt} corrupt ones were left out).")
     return metric.figures() | ({"num_corrupt": num_corrupt} if skip_corrupt else {})
@@ -160,9 +161,8 @@ def _samples(
     accelerator: Accelerator | None,
 ) -> _Rows | _Stream:
     """The share of a process in a dataset."""
-    rank, count = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
     kind = _Rows if isinstance(dataset, datasets.Dataset) else _Stream
-    return kind(reader.undecoded(dataset), partial(_sample, reader, prepare), rank, count)
+    return kind(reader.undecoded(dataset), partial(_sample, reader, prepare), *share_of(accelerator))
 
 
 def _sample(reader: RowReader, prepare: Callable, position: int, row: dict) -> _Sample | ValueError:
@@ -200,15 +200,6 @@ class _Stream(torch.utils.data.IterableDataset):
     def __iter__(self) -> Iterator[Any]:
         for position, row in itertools.islice(enumerate(self.dataset), self.rank, None, self.count):
             yield self.read(position, row)
-
-
-def _of_all_processes(counted: torch.Tensor | list, accelerator: Accelerator | None) -> torch.Tensor | list:
-    """The sum of the tensors of all processes, or all that is in their lists."""
-    if accelerator is None or accelerator.num_processes == 1:
-        return counted
-    if isinstance(counted, torch.Tensor):
-        return accelerator.reduce(counted.to(accelerator.device), "sum").cpu()
-    return import_extra("accelerate.utils").gather_object(counted)
 
 
 def _check_weights_are_whole(model: PreTrainedModel) -> None:
