@@ -30,6 +30,7 @@ from pathlib import Path
 import torch
 from transformers.utils import logging
 
+import published
 from hf_gpvit.data.loading import TEST_SCENES, TRAIN_SCENES, LoadedData
 from hf_gpvit.data.shapes import NAMES, load_shapes
 from hf_gpvit.extras import import_extra
@@ -54,53 +55,73 @@ SCENES = {"train": TRAIN_SCENES, "test": TEST_SCENES}
 LIMIT = 60  # seconds that a run may take on two cores that do nothing else
 NAME = "small_ablations"
 
+
+def printed(table: str, key: str) -> dict[str, float]:
+    """What a table of a paper says of the accuracy of a model, as fields of `Row`."""
+    [row] = [row for row in published.TABLES[table].rows if row.key == key]
+    return {field: float(figure) for field, figure in zip(("top_1", "mean_iou"), row.results, strict=False)}
+
+
 TABLES = (
     Table(
         "GPViT, Tables 6 and 7: what stands between layers of window attention",
         question="gpvit-nano-window-gp",
         rows=(
-            Row("none", "gpvit-nano-window-none", top_1=78.2, mean_iou=41.7),
-            Row("convolution", "gpvit-nano-window-conv", top_1=75.8, mean_iou=39.5),
-            Row("global attention", "gpvit-nano-window-global", top_1=78.8, mean_iou=44.0),
-            Row("shifted windows", "gpvit-nano-window-shift", top_1=78.1, mean_iou=40.7),
-            Row("GP Block", "gpvit-nano-window-gp", top_1=79.8, mean_iou=45.5),
+            Row("none", "gpvit-nano-window-none", **printed("gpvit-7", "l1-window-none")),
+            Row("convolution", "gpvit-nano-window-conv", **printed("gpvit-7", "l1-window-conv")),
+            Row("global attention", "gpvit-nano-window-global", **printed("gpvit-7", "l1-window-global")),
+            Row("shifted windows", "gpvit-nano-window-shift", **printed("gpvit-7", "l1-window-shift")),
+            Row("GP Block", "gpvit-nano-window-gp", **printed("gpvit-7", "l1-window-gp")),
         ),
     ),
     Table(
         "GPViT, Tables 6 and 7: what stands between layers of LePE attention",
         question="gpvit-nano-lepe-gp",
         rows=(
-            Row("none", "gpvit-nano-lepe-none", top_1=79.5, mean_iou=46.2),
-            Row("convolution", "gpvit-nano-lepe-conv", top_1=77.7, mean_iou=45.5),
-            Row("global attention", "gpvit-nano-lepe-global", top_1=80.4, mean_iou=46.7),
-            Row("GP Block", "gpvit-nano-lepe-gp", top_1=80.5, mean_iou=46.9),
+            Row("none", "gpvit-nano-lepe-none", **printed("gpvit-7", "l1-lepe-none")),
+            Row("convolution", "gpvit-nano-lepe-conv", **printed("gpvit-7", "l1-lepe-conv")),
+            Row("global attention", "gpvit-nano-lepe-global", **printed("gpvit-7", "l1-lepe-global")),
+            Row("GP Block", "gpvit-nano-lepe-gp", **printed("gpvit-7", "l1-lepe-gp")),
         ),
     ),
     Table(
         "GPViT, Table 9: propagation between groups",
         rows=(
-            Row("none", "gpvit-nano-propagation-none", top_1=79.8),
-            Row("self-attention", "gpvit-nano-propagation-self-attention-depth1", top_1=80.7),
-            Row("MLPMixer", "gpvit-nano-lepe-gp", top_1=80.5),
+            Row("none", "gpvit-nano-propagation-none", **printed("gpvit-9", "l1-propagation-none")),
+            Row(
+                "self-attention",
+                "gpvit-nano-propagation-self-attention-depth1",
+                **printed("gpvit-9", "l1-propagation-self-attention-depth1"),
+            ),
+            Row("MLPMixer", "gpvit-nano-lepe-gp", **printed("gpvit-9", "l1-propagation-mixer")),
         ),
     ),
     Table(
         "HRViT, Table 5: without one of its ideas, and without all",
         rows=(
-            Row("HRViT", "hrvit-nano", top_1=80.52, mean_iou=81.63),
-            Row("- key-value sharing", "hrvit-nano-without-kv-sharing", top_1=80.52, mean_iou=81.00),
+            Row("HRViT", "hrvit-nano", **printed("hrvit-5", "hrvit-b1")),
+            Row("- key-value sharing", "hrvit-nano-without-kv-sharing", **printed("hrvit-5", "b1-without-kv-sharing")),
             Row(
                 "- efficient patch embedding",
                 "hrvit-nano-without-efficient-patch-embedding",
-                top_1=80.19,
-                mean_iou=81.18,
+                **printed("hrvit-5", "b1-without-efficient-patch-embedding"),
             ),
-            Row("- MixCFN", "hrvit-nano-without-mixcfn", top_1=79.86, mean_iou=80.52),
-            Row("- parallel convolution", "hrvit-nano-without-parallel-convolution", top_1=80.06, mean_iou=80.82),
-            Row("- nonlinearity and BN", "hrvit-nano-without-nonlinearity-bn", top_1=80.37, mean_iou=81.12),
-            Row("- dense fusion", "hrvit-nano-sparse-fusion", top_1=79.95, mean_iou=81.26),
-            Row("- DES", "hrvit-nano-without-des", top_1=80.36, mean_iou=81.38),
-            Row("- all of them", "hrvit-nano-all-off-sparse-no-lepe", top_1=79.79, mean_iou=80.45),
+            Row("- MixCFN", "hrvit-nano-without-mixcfn", **printed("hrvit-5", "b1-without-mixcfn")),
+            Row(
+                "- parallel convolution",
+                "hrvit-nano-without-parallel-convolution",
+                **printed("hrvit-5", "b1-without-parallel-convolution"),
+            ),
+            Row(
+                "- nonlinearity and BN",
+                "hrvit-nano-without-nonlinearity-bn",
+                **printed("hrvit-5", "b1-without-nonlinearity-bn"),
+            ),
+            Row("- dense fusion", "hrvit-nano-sparse-fusion", **printed("hrvit-5", "b1-sparse-fusion")),
+            Row("- DES", "hrvit-nano-without-des", **printed("hrvit-5", "b1-without-des")),
+            Row(
+                "- all of them", "hrvit-nano-all-off-sparse-no-lepe", **printed("hrvit-5", "b1-all-off-sparse-no-lepe")
+            ),
         ),
     ),
 )
